@@ -29,7 +29,7 @@ class CameraModel:
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """One exposure: colour and depth aligned to it, in the camera's optical frame (x right, y down, z out)."""
+    """One exposure: colour and aligned depth, in the camera's optical frame (x right, y down, z out)."""
 
     seq: int
     stamp_ns: int  # ROS time of the exposure
