@@ -1,0 +1,277 @@
+"""The clear-table sequence: perceive, choose, plan, approach, close, lift, verify, drop, until empty.
+
+Pure logic over the ports; it knows nothing of ROS and is tested without it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from sinew_nodes.task.ports import (
+    ArmPort,
+    HandPort,
+    MotionFailed,
+    NodeLost,
+    Perception,
+    PickPlan,
+    PickPlanner,
+    Scene,
+)
+from sinew_policies.common.errors import CloudError, PlanningError
+from sinew_policies.common.geometry import rotation_angle
+from sinew_policies.common.types import F64, Grasp
+
+
+class Stage(Enum):
+    PERCEIVE = "perceive"
+    CHOOSE = "choose"
+    PLAN = "plan"
+    REACH = "reach"
+    APPROACH = "approach"
+    CLOSE = "close"
+    LIFT = "lift"
+    VERIFY = "verify"
+    DROP = "drop"
+    RETURN = "return"
+    DONE = "done"
+
+
+class Outcome(Enum):
+    """How a whole run ended."""
+
+    EMPTY = "empty"
+    TOO_MANY_FAILURES = "too_many_failures"
+    NODE_LOST = "node_lost"
+
+
+@dataclass(frozen=True)
+class ClearTableConfig:
+    max_failures: int = 5  # consecutive attempts without a removed object before giving up
+    plans_per_look: int = 12  # candidates whose motion is planned before another look is taken
+    min_object_points: int = 40  # fewer cloud points above `object_height_m` mean an empty table
+    object_height_m: float = 0.008
+    clearance_m: float = 0.02  # hand opens this much wider than the predicted width
+    min_held_width_m: float = 0.0015  # narrower than this after closing: nothing is held
+    max_slip_m: float = 0.004  # width lost during the lift: the object slipped
+    same_grasp_m: float = 0.015  # a failed grasp forbids its neighbours for the rest of the run …
+    same_grasp_rad: float = 0.45  # … within this distance and angle
+    forget_after: int = 3  # attempts after which a failed grasp may be tried again
+    max_width_m: float = 0.08
+
+
+@dataclass(frozen=True)
+class Progress:
+    stage: Stage
+    attempted: int
+    removed: int
+    failed: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One line of the closing table."""
+
+    index: int
+    success: bool
+    stage: Stage  # last stage entered
+    reason: str  # empty on success
+    score: float
+    width_m: float
+
+
+@dataclass(frozen=True)
+class Report:
+    outcome: Outcome
+    attempts: tuple[Attempt, ...]
+    message: str
+
+    @property
+    def removed(self) -> int:
+        return sum(a.success for a in self.attempts)
+
+
+class GraspFailed(Exception):
+    """Internal: one attempt failed at `stage` for `reason`; the run goes on."""
+
+    def __init__(self, stage: Stage, reason: str) -> None:
+        super().__init__(reason)
+        self.stage = stage
+        self.reason = reason
+
+
+class ClearTable:
+    """Runs the sequence once. `on_progress` is called at every stage change; `Cancelled` passes through."""
+
+    def __init__(
+        self,
+        perception: Perception,
+        planner: PickPlanner,
+        arm: ArmPort,
+        hand: HandPort,
+        config: ClearTableConfig | None = None,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self._perception = perception
+        self._planner = planner
+        self._arm = arm
+        self._hand = hand
+        self._config = config or ClearTableConfig()
+        self._on_progress = on_progress
+        self._attempts: list[Attempt] = []
+        self._failed_grasps: list[tuple[int, Grasp]] = []  # (attempt index, grasp)
+
+    def run(self, max_objects: int = 0) -> Report:
+        """Clears until empty, until `max_objects` are removed (0 = all) or until failures pile up."""
+        streak = 0
+        while streak < self._config.max_failures:
+            try:
+                self._return_to_observe()
+                scene = self._look()
+                if self._is_empty(scene):
+                    return self._report(Outcome.EMPTY, "no object is left in the workspace")
+                attempt = self._attempt(scene)
+            except NodeLost as lost:
+                self._arm.hold()
+                return self._report(Outcome.NODE_LOST, str(lost))
+            except MotionFailed as failed:
+                attempt = self._record(False, Stage.RETURN, str(failed), None)
+            streak = 0 if attempt.success else streak + 1
+            if max_objects and sum(a.success for a in self._attempts) >= max_objects:
+                return self._report(Outcome.EMPTY, f"the {max_objects} requested object(s) are in the bin")
+        last = self._attempts[-1].reason if self._attempts else ""
+        return self._report(
+            Outcome.TOO_MANY_FAILURES, f"{streak} attempts in a row failed; the last one: {last}"
+        )
+
+    def _attempt(self, scene: Scene) -> Attempt:
+        plan: PickPlan | None = None
+        try:
+            plan = self._choose(scene)
+            self._pick(plan)
+            self._drop(plan)
+        except GraspFailed as failed:
+            if plan is not None:
+                self._failed_grasps.append((len(self._attempts), plan.grasp))
+            return self._record(False, failed.stage, failed.reason, plan)
+        except MotionFailed as failed:
+            if plan is not None:
+                self._failed_grasps.append((len(self._attempts), plan.grasp))
+            return self._record(False, Stage.REACH, str(failed), plan)
+        return self._record(True, Stage.DROP, "", plan)
+
+    def _look(self) -> Scene:
+        self._progress(Stage.PERCEIVE)
+        return self._perception.look()
+
+    def _is_empty(self, scene: Scene) -> bool:
+        above = (
+            scene.cloud.xyz[:, 2] > self._config.object_height_m if len(scene.cloud) else np.zeros(0, bool)
+        )
+        return int(np.count_nonzero(above)) < self._config.min_object_points
+
+    def _choose(self, scene: Scene) -> PickPlan:
+        """First candidate, best score first, that is not known to fail and has a motion plan."""
+        self._progress(Stage.CHOOSE)
+        fresh = [g for g in scene.grasps.executable if not self._known_to_fail(g)]
+        if not fresh:
+            total = len(scene.grasps.grasps)
+            reasons = sorted({g.rejection for g in scene.grasps.grasps if g.rejection})
+            raise GraspFailed(
+                Stage.CHOOSE, f"no executable grasp among {total} candidates ({', '.join(reasons) or 'none'})"
+            )
+        self._progress(Stage.PLAN)
+        q = self._arm.q()
+        last = ""
+        for grasp in fresh[: self._config.plans_per_look]:
+            try:
+                return self._planner.plan_pick(q, grasp, scene.cloud)
+            except (PlanningError, CloudError) as error:
+                last = str(error)
+        tried = min(len(fresh), self._config.plans_per_look)
+        raise GraspFailed(Stage.PLAN, f"no motion plan for the best {tried} grasps; the last: {last}")
+
+    def _pick(self, plan: PickPlan) -> None:
+        config = self._config
+        self._progress(Stage.REACH, f"score {plan.grasp.score:.2f}, width {plan.grasp.width_m * 1e3:.0f} mm")
+        self._hand.open(min(config.max_width_m, plan.grasp.width_m + 2.0 * config.clearance_m))
+        self._arm.execute(plan.reach, "reach")
+        self._progress(Stage.APPROACH)
+        self._arm.execute(plan.approach, "approach")
+        self._progress(Stage.CLOSE)
+        width = self._hand.close()
+        self._progress(Stage.LIFT)
+        self._arm.execute(plan.lift, "lift")
+        self._progress(Stage.VERIFY)
+        held = self._hand.width_m()
+        if held < config.min_held_width_m:
+            raise GraspFailed(
+                Stage.VERIFY, f"nothing between the fingers after the lift ({held * 1e3:.1f} mm)"
+            )
+        if width - held > config.max_slip_m:
+            raise GraspFailed(
+                Stage.VERIFY,
+                f"the object slipped: {width * 1e3:.1f} mm at closing, {held * 1e3:.1f} mm lifted",
+            )
+
+    def _drop(self, plan: PickPlan) -> None:
+        self._progress(Stage.DROP)
+        index = sum(a.success for a in self._attempts)
+        try:
+            to_bin = self._planner.to_bin(self._arm.q(), index)
+        except PlanningError as error:
+            raise GraspFailed(Stage.DROP, f"no path to the bin: {error}") from error
+        self._arm.execute(to_bin, "to the bin")
+        held = self._hand.width_m()
+        self._hand.open(self._config.max_width_m)
+        if held < self._config.min_held_width_m:
+            raise GraspFailed(Stage.DROP, f"the object was lost on the way to the bin ({held * 1e3:.1f} mm)")
+
+    def _return_to_observe(self) -> None:
+        self._progress(Stage.RETURN)
+        try:
+            self._arm.execute(self._planner.to_observe(self._arm.q()), "to the observation pose")
+        except PlanningError as error:
+            raise MotionFailed(f"no path to the observation pose: {error}") from error
+        self._hand.open(self._config.max_width_m)
+
+    def _known_to_fail(self, grasp: Grasp) -> bool:
+        now = len(self._attempts)
+        for index, failed in self._failed_grasps:
+            if now - index > self._config.forget_after:
+                continue
+            near = np.linalg.norm(grasp.contact - failed.contact) < self._config.same_grasp_m
+            if near and _angle(grasp.T_base_grasp, failed.T_base_grasp) < self._config.same_grasp_rad:
+                return True
+        return False
+
+    def _record(self, success: bool, stage: Stage, reason: str, plan: PickPlan | None) -> Attempt:
+        attempt = Attempt(
+            index=len(self._attempts),
+            success=success,
+            stage=stage,
+            reason=reason,
+            score=plan.grasp.score if plan else 0.0,
+            width_m=plan.grasp.width_m if plan else 0.0,
+        )
+        self._attempts.append(attempt)
+        return attempt
+
+    def _report(self, outcome: Outcome, message: str) -> Report:
+        self._progress(Stage.DONE, message)
+        return Report(outcome, tuple(self._attempts), message)
+
+    def _progress(self, stage: Stage, detail: str = "") -> None:
+        removed = sum(a.success for a in self._attempts)
+        self._on_progress(
+            Progress(stage, len(self._attempts), removed, len(self._attempts) - removed, detail)
+        )
+
+
+def _angle(T_a: F64, T_b: F64) -> float:
+    """Angle between two grasps, blind to the 180° roll that swaps the fingers."""
+    R = T_a[:3, :3].T @ T_b[:3, :3]
+    flip = np.diag([-1.0, -1.0, 1.0])
+    return min(rotation_angle(R), rotation_angle(flip @ R))

@@ -1,0 +1,80 @@
+"""What the clear-table sequence needs from the world; the ROS side of each is in `clients.py`.
+
+Every call is bounded in time and raises one of the errors named here; none returns a failure silently.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sinew_policies.common.errors import SinewError
+from sinew_policies.common.types import F64, Grasp, GraspSet, PointCloud, Trajectory
+
+
+class Cancelled(SinewError):
+    """The goal was cancelled; the arm holds."""
+
+
+class MotionFailed(SinewError):
+    """The arm action ended without reaching its goal; the arm holds."""
+
+
+class NodeLost(SinewError):
+    """A node that the task depends on does not answer. `node` names it."""
+
+    def __init__(self, node: str, message: str) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One look at the workspace."""
+
+    grasps: GraspSet
+    cloud: PointCloud  # base_link frame, robot removed, cropped to the workspace
+
+
+@dataclass(frozen=True)
+class PickPlan:
+    """Trajectories of one pick; each starts where the one before ends."""
+
+    grasp: Grasp
+    reach: Trajectory  # current configuration → pre-grasp, collision-free
+    approach: Trajectory  # straight along the approach axis to the grasp
+    lift: Trajectory  # straight up
+
+
+class Perception(Protocol):
+    def look(self) -> Scene:
+        """A scene whose image was exposed after this call. Raises NodeLost, CloudError, Cancelled."""
+        ...
+
+
+class PickPlanner(Protocol):
+    def to_observe(self, q: F64) -> Trajectory: ...
+
+    def plan_pick(self, q: F64, grasp: Grasp, cloud: PointCloud) -> PickPlan:
+        """Raises Unreachable or NoPlan."""
+        ...
+
+    def to_bin(self, q: F64, drop_index: int) -> Trajectory: ...
+
+
+class ArmPort(Protocol):
+    def q(self) -> F64: ...
+
+    def execute(self, trajectory: Trajectory, what: str) -> None:
+        """Runs to the end. Raises MotionFailed, NodeLost, Cancelled; the arm holds after each."""
+        ...
+
+    def hold(self) -> None: ...
+
+
+class HandPort(Protocol):
+    def open(self, width_m: float) -> None: ...
+
+    def close(self) -> float:
+        """Closes with the configured force until stalled; returns the total opening in metres."""
+        ...
+
+    def width_m(self) -> float: ...

@@ -1,0 +1,167 @@
+"""The clear-table sequence against a table of fakes: what it removes, when it stops, what it tries again."""
+
+import numpy as np
+import pytest
+
+from sinew_nodes.task.clear_table import ClearTable, ClearTableConfig, Outcome, Progress, Stage
+from sinew_nodes.task.ports import Cancelled, MotionFailed, NodeLost, PickPlan, Scene
+from sinew_policies.common.errors import NoPlan
+from sinew_policies.common.types import Grasp, GraspSet, PointCloud, Trajectory
+
+
+def _trajectory() -> Trajectory:
+    return Trajectory(np.zeros(1), np.zeros((1, 7)), np.zeros((1, 7)), np.zeros((1, 7)))
+
+
+def _grasp(x: float, score: float) -> Grasp:
+    T = np.diag([1.0, -1.0, -1.0, 1.0])
+    T[0, 3] = x
+    return Grasp(T, 0.03, score, np.array([x, 0.0, 0.02]))
+
+
+class Table:
+    """Objects at distinct x; `slippery` ones fail that many times before they hold."""
+
+    def __init__(self, xs: list[float], slippery: dict[float, int] | None = None) -> None:
+        self.xs = list(xs)
+        self.slippery = dict(slippery or {})
+        self.held: float | None = None
+        self.target: float | None = None
+        self.calls: list[str] = []
+        self.unplannable: set[float] = set()
+        self.fail_next: Exception | None = None
+        self.held_still = 0
+
+    def look(self) -> Scene:
+        if self.fail_next and self.calls.count("look") == 1:
+            raise self.fail_next
+        self.calls.append("look")
+        xyz = np.array([[x, 0.0, 0.03] for x in self.xs for _ in range(100)], np.float32).reshape(-1, 3)
+        cloud = PointCloud(xyz, np.zeros((len(xyz), 3), np.uint8), "base_link")
+        grasps = tuple(_grasp(x, 0.9 - 0.1 * i) for i, x in enumerate(self.xs))
+        return Scene(GraspSet(grasps, "base_link", 0), cloud)
+
+    def to_observe(self, q: np.ndarray) -> Trajectory:
+        return _trajectory()
+
+    def to_bin(self, q: np.ndarray, drop_index: int) -> Trajectory:
+        return _trajectory()
+
+    def plan_pick(self, q: np.ndarray, grasp: Grasp, cloud: PointCloud) -> PickPlan:
+        x = float(grasp.contact[0])
+        if x in self.unplannable:
+            raise NoPlan(f"no path to x = {x}")
+        self.target = x
+        return PickPlan(grasp, _trajectory(), _trajectory(), _trajectory())
+
+    def q(self) -> np.ndarray:
+        return np.zeros(7)
+
+    def execute(self, trajectory: Trajectory, what: str) -> None:
+        self.calls.append(what)
+
+    def hold(self) -> None:
+        self.held_still += 1
+
+    def open(self, width_m: float) -> None:
+        if self.held is not None and width_m > 0.07 and self.calls[-1] == "to the bin":
+            self.xs.remove(self.held)
+        self.held = None
+
+    def close(self) -> float:
+        assert self.target is not None
+        if self.slippery.get(self.target, 0) > 0:
+            self.slippery[self.target] -= 1
+            self.held = None
+            return 0.0
+        self.held = self.target
+        return 0.03
+
+    def width_m(self) -> float:
+        return 0.03 if self.held is not None else 0.0
+
+
+def _run(table: Table, **config: float) -> tuple[ClearTable, list[Progress]]:
+    seen: list[Progress] = []
+    return ClearTable(table, table, table, table, ClearTableConfig(**config), seen.append), seen  # type: ignore[arg-type]
+
+
+def test_clears_every_object_and_says_empty() -> None:
+    table = Table([0.4, 0.5, 0.6])
+    task, seen = _run(table)
+    report = task.run()
+    assert report.outcome is Outcome.EMPTY
+    assert report.removed == 3
+    assert table.xs == []
+    assert [p.stage for p in seen][-1] is Stage.DONE
+    assert seen[-1].removed == 3
+
+
+def test_a_failed_grasp_is_not_repeated_at_once_but_its_object_is_retried() -> None:
+    table = Table([0.4, 0.5], slippery={0.4: 1})
+    task, _ = _run(table)
+    report = task.run()
+    assert report.outcome is Outcome.EMPTY
+    assert [a.success for a in report.attempts][:2] == [False, True]
+    assert "nothing between the fingers" in report.attempts[0].reason
+    assert report.removed == 2
+
+
+def test_gives_up_after_the_set_number_of_failures_in_a_row() -> None:
+    table = Table([0.4], slippery={0.4: 99})
+    task, _ = _run(table, max_failures=3)
+    report = task.run()
+    assert report.outcome is Outcome.TOO_MANY_FAILURES
+    assert len(report.attempts) == 3
+    assert "3 attempts in a row failed" in report.message
+
+
+def test_an_unplannable_grasp_gives_way_to_the_next() -> None:
+    table = Table([0.4, 0.5])
+    table.unplannable = {0.4}
+    task, _ = _run(table, max_failures=2)
+    report = task.run()
+    assert report.attempts[0].success
+    assert table.xs == [0.4]
+    assert "no motion plan" in report.attempts[-1].reason
+
+
+def test_a_lost_node_ends_the_run_with_the_arm_held_and_the_node_named() -> None:
+    table = Table([0.4, 0.5])
+    table.fail_next = NodeLost("grasp_node", "/grasp/plan is gone: is grasp_node alive?")
+    report = _run(table)[0].run()
+    assert report.outcome is Outcome.NODE_LOST
+    assert "grasp_node" in report.message
+    assert table.held_still == 1
+
+
+def test_cancel_passes_through() -> None:
+    table = Table([0.4])
+    table.execute = lambda trajectory, what: (_ for _ in ()).throw(Cancelled("cancelled"))  # type: ignore[method-assign]
+    with pytest.raises(Cancelled):
+        _run(table)[0].run()
+
+
+def test_motion_failure_counts_as_a_failed_attempt_and_forbids_that_grasp() -> None:
+    table = Table([0.4, 0.5])
+    real = table.execute
+
+    def execute(trajectory: Trajectory, what: str) -> None:
+        if what == "approach" and table.target == 0.4 and "broken" not in table.calls:
+            table.calls.append("broken")
+            raise MotionFailed("path tolerance violated on panda_joint4")
+        real(trajectory, what)
+
+    table.execute = execute  # type: ignore[method-assign]
+    report = _run(table)[0].run()
+    assert report.outcome is Outcome.EMPTY
+    assert not report.attempts[0].success
+    assert "panda_joint4" in report.attempts[0].reason
+    assert report.attempts[1].success
+
+
+def test_stops_at_the_requested_count() -> None:
+    table = Table([0.4, 0.5, 0.6])
+    report = _run(table)[0].run(max_objects=1)
+    assert report.removed == 1
+    assert len(table.xs) == 2
