@@ -89,7 +89,9 @@ def _sample_sorted(xyz, order, n):  # type: ignore[no-untyped-def]
         box[4, b], box[5, b] = z[a : a + BLOCK].min(), z[a : a + BLOCK].max()
     lo_x, hi_x, lo_y, hi_y, lo_z, hi_z = box[0], box[1], box[2], box[3], box[4], box[5]
     best_d2 = np.full(blocks, INITIAL_D2, np.float32)
-    best_key = np.empty(blocks, np.int64)
+    best_key = np.empty(blocks, np.int64)  # distance bits in the high, rank in the low half
+    for b in range(blocks):
+        best_key[b] = (np.int64(bits[b * BLOCK]) << 32) | rank[b * BLOCK : (b + 1) * BLOCK].max()
     touched = np.empty(blocks, np.int32)
 
     zero = np.float32(0.0)

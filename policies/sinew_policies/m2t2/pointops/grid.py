@@ -37,13 +37,13 @@ def bin_points(xyz, cell_m):  # type: ignore[no-untyped-def]
     cell = np.empty(n, np.int32)
     start = np.zeros(dims[0] * dims[1] * dims[2] + 1, np.int32)
     for i in range(n):
-        c = np.int64(0)
+        c = 0
         for a in range(3):
             c = c * dims[a] + min(np.int64((xyz[i, a] - origin[a]) / size), dims[a] - 1)
         cell[i] = c
         start[c + 1] += 1
-    for c in range(start.shape[0] - 1):
-        start[c + 1] += start[c]
+    for b in range(start.shape[0] - 1):
+        start[b + 1] += start[b]
     order = np.empty(n, np.int32)
     cursor = start[:-1].copy()
     for i in range(n):

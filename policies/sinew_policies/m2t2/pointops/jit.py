@@ -1,14 +1,12 @@
 """How every kernel of this package is compiled: numba, cached on disk where some folder is writable."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 import numba
 
-F = TypeVar("F", bound=Callable)
 
-
-def kernel(function: F) -> F:
+def kernel(function: Callable[..., Any]) -> Any:
     """Compiles `function` on its first call and keeps the machine code in numba's cache.
 
     No fastmath: additions stay in the written order and multiply-add is never fused, because chosen indices

@@ -33,7 +33,7 @@ def _nearest_three(query, ref):  # type: ignore[no-untyped-def]
     q_start = np.zeros(cells + 1, np.int32)
     q_cell = np.empty(n, np.int32)
     for i in range(n):
-        c = np.int64(0)
+        c = 0
         for a in range(3):
             c = c * dims[a] + _own_cell(query[i, a], origin[a], size, dims[a])
         q_cell[i] = c

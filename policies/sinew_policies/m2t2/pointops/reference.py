@@ -73,4 +73,4 @@ def _pairwise_d2(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _chunks(points: Tensor, row_elements: int) -> tuple[Tensor, ...]:
-    return points.split(max(1, _CHUNK // max(1, row_elements)), dim=1)
+    return torch.split(points, max(1, _CHUNK // max(1, row_elements)), dim=1)
