@@ -1,6 +1,7 @@
 """Choosing the points that the network sees.
 
-Most of a tabletop cloud is table. The budget goes to what stands on it: table points get at most a fixed share.
+Most of a tabletop cloud is table. The budget goes to what stands on it: table points get at most a
+fixed share.
 """
 
 import numpy as np
@@ -19,14 +20,14 @@ def choose_points(
 ) -> NDArray[np.int64]:
     """Indices (n,) of points of `xyz` (N, 3), base_link metres, in random order.
 
-    At most `table_share` of them are table points unless too few others exist; None draws uniformly. Clouds of
-    fewer than n points repeat some. `xyz` must not be empty.
+    At most `table_share` of them are table points unless too few others exist; None draws uniformly.
+    Clouds of fewer than n points repeat some. `xyz` must not be empty.
     """
     if table_share is None:
         return _draw(np.arange(len(xyz)), n, rng)
     is_table = xyz[:, 2] < TABLE_HEIGHT_M
     table, rest = np.flatnonzero(is_table), np.flatnonzero(~is_table)
-    n_table = min(len(table), int(round(table_share * n)))
+    n_table = min(len(table), round(table_share * n))
     n_rest = min(len(rest), n - n_table)
     n_table = min(len(table), n - n_rest)
     chosen = np.concatenate([_draw(table, n_table, rng), _draw(rest, n_rest, rng)])

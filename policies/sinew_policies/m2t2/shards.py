@@ -15,7 +15,7 @@ File name `scenes_<first scene id, 7 digits>.npz`. Arrays, with S scenes of N po
 
 A good grasp succeeded in physics and collides with nothing; its contact lies within 6 mm of the point.
 UNKNOWN points are left out of the mask losses. A scene with fewer than N points repeats some of them.
-The N points of a scene are drawn by `sampling.choose_points`, which keeps table points from filling the budget.
+The N points of a scene are drawn by `sampling.choose_points`, which keeps table points from filling it.
 """
 
 from collections.abc import Iterator, Sequence
