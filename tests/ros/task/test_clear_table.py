@@ -31,6 +31,7 @@ class Table:
         self.unplannable: set[float] = set()
         self.fail_next: Exception | None = None
         self.held_still = 0
+        self.comes_back = False
 
     def look(self) -> Scene:
         if self.fail_next and self.calls.count("look") == 1:
@@ -63,6 +64,10 @@ class Table:
     def hold(self) -> None:
         self.held_still += 1
 
+    def wait_until_back(self, node: str, timeout_s: float) -> bool:
+        self.fail_next = None
+        return self.comes_back
+
     def open(self, width_m: float) -> None:
         if self.held is not None and width_m > 0.07 and self.calls[-1] == "to the bin":
             self.xs.remove(self.held)
@@ -83,7 +88,7 @@ class Table:
 
 def _run(table: Table, **config: float) -> tuple[ClearTable, list[Progress]]:
     seen: list[Progress] = []
-    return ClearTable(table, table, table, table, ClearTableConfig(**config), seen.append), seen  # type: ignore[arg-type]
+    return ClearTable(table, table, table, table, table, ClearTableConfig(**config), seen.append), seen  # type: ignore[arg-type]
 
 
 def test_clears_every_object_and_says_empty() -> None:
@@ -165,3 +170,44 @@ def test_stops_at_the_requested_count() -> None:
     report = _run(table)[0].run(max_objects=1)
     assert report.removed == 1
     assert len(table.xs) == 2
+
+
+def test_a_node_that_comes_back_lets_clearing_go_on() -> None:
+    table = Table([0.4, 0.5])
+    table.comes_back = True
+    table.fail_next = NodeLost("camera_node", "node camera_node is gone")
+    task, seen = _run(table)
+    report = task.run()
+    assert report.outcome is Outcome.EMPTY
+    assert report.removed == 2
+    waits = [p for p in seen if p.stage is Stage.WAIT]
+    assert len(waits) == 1
+    assert "camera_node" in waits[0].detail
+    assert table.held_still == 1
+
+
+def test_an_object_in_the_hand_is_dropped_after_the_interruption() -> None:
+    table = Table([0.4, 0.5])
+    table.comes_back = True
+    real, lost = table.execute, [False]
+
+    def execute(trajectory: Trajectory, what: str) -> None:
+        if what == "to the bin" and not lost[0]:
+            lost[0] = True
+            raise NodeLost("grasp_node", "node grasp_node is gone")
+        real(trajectory, what)
+
+    table.execute = execute  # type: ignore[method-assign]
+    report = _run(table)[0].run()
+    assert lost[0]
+    assert report.removed == 2
+    assert len(report.attempts) == 2
+
+
+def test_pick_keeps_the_object_in_the_hand() -> None:
+    table = Table([0.4, 0.5], slippery={0.4: 1})
+    report, plan = _run(table)[0].pick()
+    assert plan is not None
+    assert table.held is not None
+    assert len(report.attempts) == 2
+    assert "to the bin" not in table.calls

@@ -18,6 +18,7 @@ from sinew_nodes.task.ports import (
     PickPlan,
     PickPlanner,
     Scene,
+    Watch,
 )
 from sinew_policies.common.errors import CloudError, PlanningError
 from sinew_policies.common.geometry import rotation_angle
@@ -35,6 +36,7 @@ class Stage(Enum):
     VERIFY = "verify"
     DROP = "drop"
     RETURN = "return"
+    WAIT = "wait"  # a node has died; the arm holds until it is respawned
     DONE = "done"
 
 
@@ -59,6 +61,7 @@ class ClearTableConfig:
     same_grasp_rad: float = 0.45  # … within this distance and angle
     forget_after: int = 3  # attempts after which a failed grasp may be tried again
     max_width_m: float = 0.08
+    respawn_timeout_s: float = 60.0  # how long a lost node is waited for
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class ClearTable:
         planner: PickPlanner,
         arm: ArmPort,
         hand: HandPort,
+        watch: Watch,
         config: ClearTableConfig | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
@@ -118,58 +122,104 @@ class ClearTable:
         self._planner = planner
         self._arm = arm
         self._hand = hand
+        self._watch = watch
         self._config = config or ClearTableConfig()
         self._on_progress = on_progress
         self._attempts: list[Attempt] = []
         self._failed_grasps: list[tuple[int, Grasp]] = []  # (attempt index, grasp)
+        self._carrying: PickPlan | None = None  # between a verified lift and the drop
 
     def run(self, max_objects: int = 0) -> Report:
         """Clears until empty, until `max_objects` are removed (0 = all) or until failures pile up."""
         streak = 0
         while streak < self._config.max_failures:
             try:
-                self._return_to_observe()
-                scene = self._look()
-                if self._is_empty(scene):
-                    return self._report(Outcome.EMPTY, "no object is left in the workspace")
-                attempt = self._attempt(scene)
+                attempt = self._next()
             except NodeLost as lost:
-                self._arm.hold()
-                return self._report(Outcome.NODE_LOST, str(lost))
+                if not self._outlast(lost):
+                    return self._report(Outcome.NODE_LOST, f"{lost}; it did not come back")
+                continue
             except MotionFailed as failed:
                 attempt = self._record(False, Stage.RETURN, str(failed), None)
+            if attempt is None:
+                return self._report(Outcome.EMPTY, "no object is left in the workspace")
             streak = 0 if attempt.success else streak + 1
             if max_objects and sum(a.success for a in self._attempts) >= max_objects:
                 return self._report(Outcome.EMPTY, f"the {max_objects} requested object(s) are in the bin")
-        last = self._attempts[-1].reason if self._attempts else ""
-        return self._report(
-            Outcome.TOO_MANY_FAILURES, f"{streak} attempts in a row failed; the last one: {last}"
-        )
+        return self._report(Outcome.TOO_MANY_FAILURES, self._failure_message(streak))
 
-    def _attempt(self, scene: Scene) -> Attempt:
+    def pick(self, max_attempts: int = 0) -> tuple[Report, PickPlan | None]:
+        """Picks one object and keeps it in the hand; the plan that worked, or None."""
+        for _ in range(max_attempts or self._config.max_failures):
+            try:
+                self._return_to_observe()
+                scene = self._look()
+                if self._is_empty(scene):
+                    return self._report(Outcome.EMPTY, "no object is in the workspace"), None
+                attempt = self._attempt(scene, drop=False)
+            except NodeLost as lost:
+                if not self._outlast(lost):
+                    return self._report(Outcome.NODE_LOST, f"{lost}; it did not come back"), None
+                continue
+            except MotionFailed as failed:
+                attempt = self._record(False, Stage.RETURN, str(failed), None)
+            if attempt.success:
+                return self._report(Outcome.EMPTY, "the object is in the hand"), self._carrying
+        return self._report(Outcome.TOO_MANY_FAILURES, self._failure_message(len(self._attempts))), None
+
+    def _next(self) -> Attempt | None:
+        """One attempt, or None when the table is empty. An object still in the hand is dropped first."""
+        if self._carrying is not None:
+            return self._attempt_drop(self._carrying)
+        self._return_to_observe()
+        scene = self._look()
+        return None if self._is_empty(scene) else self._attempt(scene, drop=True)
+
+    def _outlast(self, lost: NodeLost) -> bool:
+        """Holds until the lost node is back; False when it stays away."""
+        self._arm.hold()
+        self._progress(Stage.WAIT, str(lost))
+        return self._watch.wait_until_back(lost.node, self._config.respawn_timeout_s)
+
+    def _failure_message(self, streak: int) -> str:
+        last = self._attempts[-1].reason if self._attempts else ""
+        return f"{streak} attempts in a row failed; the last one: {last}"
+
+    def _attempt(self, scene: Scene, *, drop: bool) -> Attempt:
         plan: PickPlan | None = None
         try:
             plan = self._choose(scene)
             self._pick(plan)
+        except GraspFailed as failed:
+            return self._fail(failed.stage, failed.reason, plan)
+        except MotionFailed as failed:
+            return self._fail(Stage.REACH, str(failed), plan)
+        self._carrying = plan
+        return self._attempt_drop(plan) if drop else self._record(True, Stage.VERIFY, "", plan)
+
+    def _attempt_drop(self, plan: PickPlan) -> Attempt:
+        try:
             self._drop(plan)
         except GraspFailed as failed:
-            if plan is not None:
-                self._failed_grasps.append((len(self._attempts), plan.grasp))
-            return self._record(False, failed.stage, failed.reason, plan)
+            self._carrying = None
+            return self._fail(failed.stage, failed.reason, plan)
         except MotionFailed as failed:
-            if plan is not None:
-                self._failed_grasps.append((len(self._attempts), plan.grasp))
-            return self._record(False, Stage.REACH, str(failed), plan)
+            self._carrying = None
+            return self._fail(Stage.DROP, str(failed), plan)
+        self._carrying = None
         return self._record(True, Stage.DROP, "", plan)
+
+    def _fail(self, stage: Stage, reason: str, plan: PickPlan | None) -> Attempt:
+        if plan is not None:
+            self._failed_grasps.append((len(self._attempts), plan.grasp))
+        return self._record(False, stage, reason, plan)
 
     def _look(self) -> Scene:
         self._progress(Stage.PERCEIVE)
         return self._perception.look()
 
     def _is_empty(self, scene: Scene) -> bool:
-        above = (
-            scene.cloud.xyz[:, 2] > self._config.object_height_m if len(scene.cloud) else np.zeros(0, bool)
-        )
+        above = scene.cloud.xyz[:, 2] > self._config.object_height_m if len(scene.cloud) else np.zeros(0, bool)
         return int(np.count_nonzero(above)) < self._config.min_object_points
 
     def _choose(self, scene: Scene) -> PickPlan:
@@ -207,9 +257,7 @@ class ClearTable:
         self._progress(Stage.VERIFY)
         held = self._hand.width_m()
         if held < config.min_held_width_m:
-            raise GraspFailed(
-                Stage.VERIFY, f"nothing between the fingers after the lift ({held * 1e3:.1f} mm)"
-            )
+            raise GraspFailed(Stage.VERIFY, f"nothing between the fingers after the lift ({held * 1e3:.1f} mm)")
         if width - held > config.max_slip_m:
             raise GraspFailed(
                 Stage.VERIFY,
@@ -265,9 +313,7 @@ class ClearTable:
 
     def _progress(self, stage: Stage, detail: str = "") -> None:
         removed = sum(a.success for a in self._attempts)
-        self._on_progress(
-            Progress(stage, len(self._attempts), removed, len(self._attempts) - removed, detail)
-        )
+        self._on_progress(Progress(stage, len(self._attempts), removed, len(self._attempts) - removed, detail))
 
 
 def _angle(T_a: F64, T_b: F64) -> float:

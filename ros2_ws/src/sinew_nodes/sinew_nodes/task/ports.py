@@ -78,3 +78,9 @@ class HandPort(Protocol):
         ...
 
     def width_m(self) -> float: ...
+
+
+class Watch(Protocol):
+    def wait_until_back(self, node: str, timeout_s: float) -> bool:
+        """True once the lost node answers again, False after the timeout. Raises Cancelled."""
+        ...

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sinew_policies.common.errors import ConfigError, MissingExtra
 from sinew_policies.common.geometry import HAND_DEPTH_M, apply
-from sinew_policies.common.types import F32, F64, U8, Grasp, GraspSet, PointCloud
+from sinew_policies.common.types import F64, U8, Grasp, GraspSet, PointCloud
 
 _MAX_POINTS = 30_000
 _REJECTED_RGB = (150, 150, 155)
@@ -58,6 +58,7 @@ class Page:
         self._urdf: Any = None
         self._grasps: GraspSet | None = None
         self._cloud: PointCloud | None = None
+        self._segments: PointCloud | None = None
 
     @property
     def port(self) -> int:
@@ -91,14 +92,17 @@ class Page:
         self._camera.image = rgb[::2, ::2]
 
     def set_cloud(self, cloud: PointCloud) -> None:
+        """The workspace in its own colours."""
         self._cloud = cloud
+        self._draw_cloud()
+
+    def set_segments(self, cloud: PointCloud) -> None:
+        """The same points coloured by object mask."""
+        self._segments = cloud
         self._draw_cloud()
 
     def set_grasps(self, grasps: GraspSet) -> None:
         self._grasps = grasps
-        if grasps.cloud is not None:
-            self._cloud = grasps.cloud
-        self._draw_cloud()
         self._draw_grasps()
         self._table.content = _ranking(grasps)
 
@@ -117,15 +121,12 @@ class Page:
         )
 
     def _draw_cloud(self) -> None:
-        if self._cloud is None or len(self._cloud) == 0:
+        cloud = self._segments if self._show_masks.value and self._segments is not None else self._cloud
+        if cloud is None or len(cloud) == 0:
             return
-        cloud, colors = self._cloud, self._cloud.rgb
-        grasps = self._grasps
-        if self._show_masks.value and grasps is not None and grasps.masks.shape[1:] == (len(cloud),):
-            colors = mask_colors(colors, grasps.masks)
         step = max(1, len(cloud) // _MAX_POINTS)
         self._server.scene.add_point_cloud(
-            "/cloud", cloud.xyz[::step], colors[::step], point_size=0.002, point_shape="circle"
+            "/cloud", cloud.xyz[::step], cloud.rgb[::step], point_size=0.002, point_shape="circle"
         )
 
     def _draw_grasps(self) -> None:
@@ -168,17 +169,6 @@ def gripper_lines(grasp: Grasp) -> NDArray[np.float64]:
         ]
     )
     return apply(grasp.T_base_grasp, outline.reshape(-1, 3)).reshape(5, 2, 3)
-
-
-def mask_colors(rgb: U8, masks: F32) -> U8:
-    """Tints points (N, 3) by the strongest of the object masks (O, N) where its probability exceeds 0.3."""
-    if len(masks) == 0:
-        return rgb
-    best = masks.argmax(axis=0)  # (N,)
-    strength = masks.max(axis=0)[:, None]  # (N, 1)
-    hues = np.array([colorsys.hsv_to_rgb(i * 0.618 % 1.0, 0.8, 1.0) for i in range(len(masks))]) * 255.0
-    tinted = (1.0 - strength) * rgb + strength * hues[best]
-    return np.where(strength > 0.3, tinted, rgb).astype(np.uint8)
 
 
 def _score_color(score: float) -> tuple[int, int, int]:
