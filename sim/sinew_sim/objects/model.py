@@ -73,11 +73,13 @@ class ObjectModel:
         return h.hexdigest()
 
 
-def add_object(spec: mujoco.MjSpec, obj: ObjectModel, name: str, pose: ArrayLike) -> mujoco.MjsBody:
+def add_object(
+    spec: mujoco.MjSpec, obj: ObjectModel, name: str, pose: ArrayLike, *, visual: bool = True
+) -> mujoco.MjsBody:
     """Adds a free body `name` with its visual mesh (group 2) and collision hulls (group 3, condim 4).
 
     `pose` is (7,): position in metres and MuJoCo's quaternion wxyz, both in the world frame. Joint `name`,
-    geoms `{name}_visual` and `{name}_hull{i}`.
+    geoms `{name}_visual` and `{name}_hull{i}`. `visual=False` leaves the visual mesh out (faster to compile).
     """
     pose = np.asarray(pose, np.float64)
     body = spec.worldbody.add_body(name=name, pos=pose[:3], quat=pose[3:7])
@@ -90,17 +92,8 @@ def add_object(spec: mujoco.MjSpec, obj: ObjectModel, name: str, pose: ArrayLike
     body.ipos = com
     diag = [inertia[0, 0], inertia[1, 1], inertia[2, 2]]
     body.fullinertia = [*diag, inertia[0, 1], inertia[0, 2], inertia[1, 2]]
-    _add_mesh(spec, f"{name}_visual", obj.vertices, obj.faces, mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
-    body.add_geom(
-        name=f"{name}_visual",
-        type=mujoco.mjtGeom.mjGEOM_MESH,
-        meshname=f"{name}_visual",
-        group=VISUAL_GROUP,
-        contype=0,
-        conaffinity=0,
-        mass=0.0,
-        rgba=obj.rgba,
-    )
+    if visual:
+        _add_visual(spec, body, obj, name)
     for i, (vertices, faces) in enumerate(obj.hulls):
         hull = f"{name}_hull{i}"
         _add_mesh(spec, hull, vertices, faces, mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX)
@@ -137,6 +130,20 @@ def mass_properties(hulls: Sequence[Hull]) -> tuple[float, F64, F64]:
     com = first / volume
     second = second - volume * np.outer(com, com)
     return volume, com, np.trace(second) * np.eye(3) - second
+
+
+def _add_visual(spec: mujoco.MjSpec, body: mujoco.MjsBody, obj: ObjectModel, name: str) -> None:
+    _add_mesh(spec, f"{name}_visual", obj.vertices, obj.faces, mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
+    body.add_geom(
+        name=f"{name}_visual",
+        type=mujoco.mjtGeom.mjGEOM_MESH,
+        meshname=f"{name}_visual",
+        group=VISUAL_GROUP,
+        contype=0,
+        conaffinity=0,
+        mass=0.0,
+        rgba=obj.rgba,
+    )
 
 
 def _add_mesh(spec: mujoco.MjSpec, name: str, vertices: F64, faces: I32, inertia: mujoco.mjtMeshInertia) -> None:

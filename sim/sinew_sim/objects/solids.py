@@ -14,6 +14,9 @@ from sinew_sim.objects.shapes import (
     rectangle,
 )
 
+_STEEPEST_TAPER = 0.2
+"""Side slope of tapered solids; two jaws on opposite sides must stay within a common friction cone."""
+
 
 def box(rng: np.random.Generator) -> Shape:
     """Two sides fit the jaw, so that the box can be held whichever face it lies on."""
@@ -35,8 +38,8 @@ def prism(rng: np.random.Generator) -> Shape:
     """Regular three- to eight-sided prism, often tapered."""
     sides = int(rng.integers(3, 9))
     low = rng.uniform(0.016, 0.036)
-    high = low * rng.uniform(0.55, 1.0)
     height = min(rng.uniform(0.03, 0.12), 4.0 * low)
+    high = low - rng.uniform(0.0, 1.0) * min(0.4 * low, _STEEPEST_TAPER * height)
     return convex_shape([circle(low, 0.0, sides), circle(high, height, sides)])
 
 
@@ -62,8 +65,10 @@ def blend(rng: np.random.Generator) -> Shape:
     count = 24
     angle = 2.0 * np.pi * np.arange(count) / count
     foot, top = _rounded(rng, angle), _rounded(rng, angle)
-    top = top * rng.uniform(0.5, 1.0)
     height = min(rng.uniform(0.035, 0.12), 4.0 * float(np.ptp(foot, axis=0).min()))
+    # Pull the top towards the foot's outline until no side is too steep to hold.
+    overhang = float(np.abs(np.linalg.norm(top, axis=1) - np.linalg.norm(foot, axis=1)).max())
+    top = foot + (top - foot) * min(1.0, _STEEPEST_TAPER * height / max(overhang, 1e-9))
     # The convex hull of both outlines: ruled quads of a loft would be slightly concave when the two differ.
     corners = np.concatenate([polygon(foot, 0.0), polygon(top, height)])
     return _hull_shape(corners)

@@ -43,9 +43,9 @@ def cup(rng: np.random.Generator) -> Shape:
 
 def bowl(rng: np.random.Generator) -> Shape:
     """A foot that a gripper can hold when the bowl lies upside down, and a wide conical wall."""
-    foot, foot_z = rng.uniform(0.018, 0.03), rng.uniform(0.01, 0.016)
+    foot, foot_z = rng.uniform(0.024, 0.034), rng.uniform(0.01, 0.016)
     top = rng.uniform(0.04, 0.062)
-    height = foot_z + rng.uniform(0.028, 0.06)
+    height = foot_z + rng.uniform(0.7, 1.5) * (top - foot) + 0.012
     return _hollow(foot, foot, top, foot_z, height, rng.uniform(0.005, 0.007))
 
 
