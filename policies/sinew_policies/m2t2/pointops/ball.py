@@ -7,9 +7,9 @@ order. The prefix scan is given as many tests as the grid would need; if that wa
 
 import numpy as np
 
+from sinew_policies.common.jit import kernel
 from sinew_policies.common.types import F32, I32
 from sinew_policies.m2t2.pointops.grid import bin_points, cell_range
-from sinew_policies.m2t2.pointops.jit import kernel
 
 _SLACK = 1.0 + 1e-5  # float32 distances may round to inside the ball: look a little beyond it
 

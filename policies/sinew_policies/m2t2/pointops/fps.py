@@ -8,8 +8,8 @@ above the computed distance of any point inside: skipping is exact, not approxim
 
 import numpy as np
 
+from sinew_policies.common.jit import kernel
 from sinew_policies.common.types import F32, I32
-from sinew_policies.m2t2.pointops.jit import kernel
 
 BLOCK = 64
 INITIAL_D2 = np.float32(1e10)

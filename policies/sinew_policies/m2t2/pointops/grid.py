@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sinew_policies.m2t2.pointops.jit import kernel
+from sinew_policies.common.jit import kernel
 
 _CELLS_PER_POINT = 8
 _MIN_CELLS = 4096

@@ -6,9 +6,9 @@ that cube; only then a wider cube is searched.
 
 import numpy as np
 
+from sinew_policies.common.jit import kernel
 from sinew_policies.common.types import F32, I32
 from sinew_policies.m2t2.pointops.grid import bin_points
-from sinew_policies.m2t2.pointops.jit import kernel
 
 _SLACK = 1.0 - 1e-5  # a computed distance may round below the true one: stop only well inside the faces
 

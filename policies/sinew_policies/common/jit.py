@@ -1,4 +1,4 @@
-"""How every kernel of this package is compiled: numba, cached on disk where some folder is writable."""
+"""How every compiled kernel is built: numba, cached on disk where some folder is writable."""
 
 from collections.abc import Callable
 from typing import Any
