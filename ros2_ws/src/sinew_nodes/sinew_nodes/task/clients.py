@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from control_msgs.action import FollowJointTrajectory, ParallelGripperCommand
-from rclpy.action import ActionClient
-from rclpy.action.client import ClientGoalHandle
+from rclpy.action.client import ActionClient, ClientGoalHandle
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import JointState
@@ -115,7 +114,7 @@ class HandClient:
 class PerceptionClient:
     def __init__(self, node: LifecycleNode, *, timeout_s: float, interrupt: Interrupt) -> None:
         self._node = node
-        self._client = node.create_client(PlanGrasps, topics.PLAN_GRASPS)
+        self._client: Any = node.create_client(PlanGrasps, topics.PLAN_GRASPS)
         self._timeout_s, self._interrupt = timeout_s, interrupt
 
     def look(self) -> Scene:
