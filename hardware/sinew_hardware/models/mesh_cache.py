@@ -44,9 +44,11 @@ def _decimate(path: Path, max_faces: int) -> Mesh:
         import trimesh
     except ImportError as exc:
         raise MissingExtra("trimesh", "sim") from exc
-    mesh = trimesh.load(path, force="mesh", process=False)
+    raw = trimesh.load_mesh(path, process=False)
+    if not isinstance(raw, trimesh.Trimesh):
+        raise MeshError(f"{path} holds {type(raw).__name__}; expected one triangle mesh")
     # Texture seams split vertices; without merging by position the simplifier tears the surface there.
-    mesh = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
+    mesh = trimesh.Trimesh(raw.vertices, raw.faces, process=True)
     mesh.merge_vertices(merge_tex=True, merge_norm=True, digits_vertex=6)
     if len(mesh.faces) > max_faces:
         mesh = mesh.simplify_quadric_decimation(face_count=max_faces)

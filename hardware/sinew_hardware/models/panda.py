@@ -7,6 +7,7 @@ wrist, and gives joint 6 a negative damping.
 """
 
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import mujoco
@@ -65,7 +66,7 @@ _LINK_RGBA = (_GREY, _WHITE, _WHITE, _WHITE, _WHITE, _WHITE, _WHITE, _GREY)
 
 # Capsules (x0 y0 z0, x1 y1 z1, radius) in metres in each link's frame, fitted around the visual meshes by
 # least squares: no surface point of a mesh lies more than 4 mm outside their union.
-_CAPSULES: tuple[tuple[tuple[float, ...], ...], ...] = (
+LINK_CAPSULES: tuple[tuple[tuple[float, ...], ...], ...] = (
     (
         (-0.088, 0.0, 0.020, -0.015, 0.002, 0.045, 0.079),
         (-0.019, 0.049, -0.010, -0.021, -0.049, -0.010, 0.051),
@@ -197,7 +198,7 @@ def _copy_joint(source: mujoco.MjsJoint, body: mujoco.MjsBody, index: int, spec:
 
 
 def _add_capsules(body: mujoco.MjsBody, index: int) -> None:
-    for k, capsule in enumerate(_CAPSULES[index]):
+    for k, capsule in enumerate(LINK_CAPSULES[index]):
         body.add_geom(
             name=f"panda_link{index}_collision{k}",
             type=mujoco.mjtGeom.mjGEOM_CAPSULE,
@@ -212,8 +213,7 @@ def _add_capsules(body: mujoco.MjsBody, index: int) -> None:
 def _exclude_neighbours(spec: mujoco.MjSpec, hand: bool) -> None:
     """Links one or two joints apart touch at their bearings by design and cannot collide within limits."""
     chain = [f"panda_link{i}" for i in range(8)]
-    pairs = [(a, b) for a, b in zip(chain, chain[1:], strict=False)]
-    pairs += [("panda_link5", "panda_link7")]
+    pairs = [*pairwise(chain), ("panda_link5", "panda_link7")]
     if hand:
         pairs += [(link, "panda_hand") for link in ("panda_link6", "panda_link7")]
     for a, b in pairs:
