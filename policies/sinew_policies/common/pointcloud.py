@@ -55,10 +55,10 @@ def from_depth(
     _check_rigid(T_base_cam)
     lower, upper = _corners(bounds)
     m = frame.model
-    mask = np.ones((1, 1), np.bool_) if keep is None else keep
+    mask_in = np.ones((1, 1), np.bool_) if keep is None else keep
     # One layout and writable, whatever a message buffer is: another kind of array means another compilation.
     depth, color, mask, T = (
-        np.require(a, None, ["C", "W"]) for a in (frame.depth_m, frame.color, mask, T_base_cam)
+        np.require(a, None, ["C", "W"]) for a in (frame.depth_m, frame.color, mask_in, T_base_cam)
     )
     xyz, rgb = _deproject(
         depth,
