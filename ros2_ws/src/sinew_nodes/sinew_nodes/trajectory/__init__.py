@@ -1,0 +1,1 @@
+"""Running joint trajectories tick by tick. No ROS in here."""
