@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from sinew_policies.m2t2.config import M2T2Config
+from sinew_policies.m2t2.losses import LossConfig
+from sinew_policies.m2t2.matching import MatchWeights
 from sinew_policies.m2t2.network import M2T2, SceneInput
+from sinew_policies.m2t2.targets import ContactLabels, Targets
 
 ATOL = 1e-4
 LOSS_RTOL = 1e-3
@@ -25,10 +28,10 @@ def oracle_folder() -> Path:
     return Path(os.environ.get("SINEW_ORACLES", default)) / "m2t2"
 
 
-def case_folders(kind: str) -> list[Path]:
-    """Folders whose config.json is of this kind: 'inference' or 'loss'."""
-    found = sorted(p.parent for p in oracle_folder().glob("*/config.json"))
-    return [p for p in found if json.loads((p / "config.json").read_text())["kind"] == kind]
+def case_kinds() -> dict[Path, str]:
+    """Every case folder and its kind, 'inference' or 'loss'."""
+    found = sorted(oracle_folder().glob("*/config.json"))
+    return {p.parent: json.loads(p.read_text())["kind"] for p in found}
 
 
 @dataclass(frozen=True)
@@ -157,4 +160,87 @@ def _config(raw: dict) -> M2T2Config:
         mask_threshold=raw.get("mask_threshold") or 0.4,
         object_threshold=raw.get("object_threshold") or 0.4,
         compat=True,
+    )
+
+
+_LOSS_KEYS = (
+    "objectness",
+    "unmatched_factor",
+    "grasp_topk",
+    "grasp_bce",
+    "grasp_dice",
+    "place_topk",
+    "place_bce",
+    "place_dice",
+    "all_layers",
+    "rematch_each_layer",
+    "adds_pred_to_gt",
+    "adds_gt_to_pred",
+    "contact_dir",
+    "approach_dir",
+    "width_bin",
+    "confidence_threshold",
+)
+
+
+def loss_config(raw: dict) -> LossConfig:
+    return LossConfig(
+        match=MatchWeights(**raw["match"]),
+        width_class_weights=tuple(raw["width_bin_class_weights"]),
+        **{k: raw[k] for k in _LOSS_KEYS},
+    )
+
+
+def loss_batch(case: Case) -> tuple[SceneInput, Targets]:
+    """The scenes of a loss case as one batch."""
+    n = len(case.raw["scenes"])
+    arrays = [
+        {k.split("_", 1)[1]: torch.from_numpy(v) for k, v in case.inputs.items() if k.startswith(f"s{i}_")}
+        for i in range(n)
+    ]
+    stack = {k: torch.stack([a[k] for a in arrays]) for k in ("inputs", "object_inputs", "points")}
+    is_place = torch.stack([a["task_is_place"].reshape(()) for a in arrays])
+    rgb = case.config.use_rgb
+    scene = SceneInput(
+        xyz=stack["inputs"][..., :3].contiguous(),
+        features=stack["inputs"][..., 3:] if rgb else None,
+        held_xyz=stack["object_inputs"][..., :3].contiguous(),
+        held_rgb=stack["object_inputs"][..., 3:] if rgb else None,
+        is_place=is_place,
+    )
+    n_objects = [len(a["grasp_masks"]) for a in arrays]
+    masks = torch.zeros(n, max(n_objects), case.config.n_points)
+    rows: list[ContactLabels] = []
+    for i, a in enumerate(arrays):
+        masks[i, : n_objects[i]] = a["grasp_masks"].float()
+        # Rows of label arrays are points in ascending order; regroup them object by object.
+        obj = a["grasp_masks"][:, a["label_points"].long()].float().argmax(0) if n_objects[i] else torch.zeros(0)
+        order = torch.argsort(obj, stable=True)
+        rows.append(
+            ContactLabels(
+                torch.full((len(order),), i),
+                obj[order].long(),
+                a["label_points"][order].long(),
+                a["label_contact_dir"][order],
+                a["label_approach_dir"][order],
+                a["label_width"][order],
+            )
+        )
+    labels = ContactLabels(*(torch.cat([getattr(r, f.name) for r in rows]) for f in fields(ContactLabels)))
+    sizes = [[len(a[f"grasps_{j}"]) for j in range(k)] for a, k in zip(arrays, n_objects, strict=True)]
+    owners = [torch.arange(len(n)).repeat_interleave(torch.tensor(n, dtype=torch.int64)) for n in sizes]
+    grasps = [
+        torch.cat([a[f"grasps_{j}"] for j in range(k)]) if k else torch.zeros(0, 4, 4)
+        for a, k in zip(arrays, n_objects, strict=True)
+    ]
+    return scene, Targets(
+        masks,
+        n_objects,
+        labels,
+        grasps,
+        owners,
+        stack["points"],
+        is_place=is_place,
+        place_masks=torch.stack([a["place_masks"] for a in arrays]).float(),
+        place_region=torch.stack([a["place_region"] for a in arrays]).float(),
     )

@@ -128,8 +128,8 @@ class SharedMLP(nn.Sequential):
         for conv, norm in stages[1:]:
             weight, bias = _fold(conv, norm)
             x = _finish(norm, F.linear(x, weight, bias))
-        pooled = F.max_pool2d(x.permute(0, 3, 1, 2), (1, x.shape[2]))  # (B, C, M, 1), stays channels-last
-        return pooled.squeeze(3).transpose(1, 2)
+        pooled = F.max_pool2d(x.permute(0, 3, 1, 2), (1, x.shape[2]))  # (B, C, M, 1), channels-last
+        return pooled.permute(0, 2, 3, 1).squeeze(2)  # this order keeps the gradient channels-last too
 
 
 class SetAbstraction(nn.Module):
