@@ -9,6 +9,7 @@ import numpy as np
 
 from sinew_policies.common.types import F32, I32, U8, CameraModel
 
+SKY_RGB = np.array([214, 222, 230], np.uint8)
 _MAX_GEOMS = 4000
 
 
@@ -36,6 +37,8 @@ class GlBackend:
         self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = fine
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = fine
+        # A sky box writes depth, so the sky would look like a wall some metres away.
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = False
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -46,7 +49,9 @@ class GlBackend:
     def render(self, data: mujoco.MjData, camera: int, model: CameraModel) -> tuple[U8, F32]:
         self._draw(data, camera)
         mujoco.mjr_readPixels(self._rgb, self._z, self._rect, self._context)
-        return self._rgb[::-1].copy(), self._metres(self._z[::-1])
+        rgb, depth_m = self._rgb[::-1].copy(), self._metres(self._z[::-1])
+        rgb[depth_m == 0.0] = SKY_RGB
+        return rgb, depth_m
 
     def segment(self, data: mujoco.MjData, camera: int, model: CameraModel) -> I32:
         flags = self._scene.flags

@@ -5,8 +5,8 @@ import numpy as np
 
 from sinew_policies.common.types import F32, F64, I32, U8, CameraModel
 from sinew_sim.camera.geometry import R_CAM_OPTICAL, pixel_rays
+from sinew_sim.camera.gl import SKY_RGB
 
-_BACKGROUND = np.array([170, 190, 210], np.uint8)
 _VISIBLE_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # the groups MuJoCo's own renderer shows
 
 
@@ -28,7 +28,7 @@ class RayBackend:
         facing = np.abs(np.einsum("ij,ij->i", directions, normal)) / length
         shade = (0.35 + 0.65 * facing)[:, None]
         rgb = (255.0 * np.clip(self._geom_rgb[geom] * shade, 0.0, 1.0)).astype(np.uint8)
-        rgb[~hit] = _BACKGROUND
+        rgb[~hit] = SKY_RGB
         shape = (model.height, model.width)
         return rgb.reshape(*shape, 3), np.where(hit, depth, 0.0).astype(np.float32).reshape(shape)
 

@@ -158,15 +158,6 @@ def _add_furniture(spec: mujoco.MjSpec) -> None:
     )
     material = spec.add_material(name="floor", texrepeat=[2.0, 2.0], texuniform=True)
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=[0.80, 0.85, 0.90],
-        rgb2=[0.93, 0.94, 0.95],
-        width=64,
-        height=384,
-    )
     world.add_geom(
         name="floor",
         type=mujoco.mjtGeom.mjGEOM_PLANE,

@@ -14,7 +14,8 @@ from sinew_sim.camera.gl import GlUnavailable
 from sinew_sim.camera.render import SceneRenderer
 
 SCENE = """
-<mujoco><worldbody><light pos="0 0 2"/>
+<mujoco><asset><texture type="skybox" builtin="flat" rgb1="1 0 0" width="8" height="8"/></asset>
+<worldbody><light pos="0 0 2"/>
   <geom name="floor" type="plane" size="2 2 .1" rgba=".2 .6 .3 1"/>
   <geom name="box" type="box" size=".05 .1 .08" pos=".1 0 .08" rgba="1 0 0 1" euler="0 0 30"/>
   <geom name="hidden" type="box" size=".3 .3 .3" pos="0 0 .3" group="3"/>
