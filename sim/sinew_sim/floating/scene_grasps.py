@@ -1,8 +1,8 @@
 """Every good grasp of a settled scene: contacts spread over all objects, free of collisions, held in physics.
 
 Of the grasps that share a contact one is kept, by a rule that varies smoothly with the geometry: the
-approach nearest to a preferred direction (down, leaning away from the robot) that is free. A network can
-learn such a choice; it could not learn a draw.
+free approach nearest to straight down. A network can learn such a choice; it could not learn a draw. The rule
+knows no direction but the vertical, so labels stay right when a scene is turned about it.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from sinew_sim.floating.scene import FloatingScene
 
 GOOD, BAD, UNSURE = 1, 0, -1
 SAFE_CLEARANCE_M = 0.002
-_LEAN = 0.15
+_DOWN = np.array([0.0, 0.0, -1.0])
 _MAX_TILT_COS = -0.17  # approaches nearer to the horizontal than 10° are not offered
 _ROLLS_RAD = tuple(np.deg2rad([0.0, 25.0, -25.0, 50.0, -50.0, 75.0, -75.0]))
 _ROOMY_WIDTH_M = 0.065  # wider pairs leave little room beside the fingers; a thinner wall is tried first
@@ -49,14 +49,6 @@ class SceneGrasps:
 
     def good(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.state == GOOD)
-
-
-def preferred_approach(contact: F64) -> F64:
-    """Unit directions (N, 3): down, leaning away from the robot's base, for contacts (N, 3) in base_link."""
-    away = contact * np.array([1.0, 1.0, 0.0])
-    away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
-    out = _LEAN * away - np.array([0.0, 0.0, 1.0])
-    return out / np.linalg.norm(out, axis=1, keepdims=True)
 
 
 def find_grasps(
@@ -94,7 +86,7 @@ def _object(
     pairs = pairs_at(surface, points, normals)
     contact, direction = apply(T, pairs.contact), pairs.direction @ T[:3, :3].T
     tested = verdicts.nearest(pairs) if verdicts else np.full(len(pairs), -1, np.int64)
-    preferred = orthogonal_unit(direction, preferred_approach(contact))
+    preferred = orthogonal_unit(direction, np.tile(_DOWN, (len(contact), 1)))
     state, approach = np.full(n, BAD, np.int8), np.zeros((n, 3))
     out_dir, out_width = np.zeros((n, 3)), np.zeros(n)
     order = np.lexsort((_reluctance(pairs), pairs.source))
