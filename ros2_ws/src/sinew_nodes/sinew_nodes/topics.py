@@ -13,6 +13,9 @@ ARM_STATE = "arm_controller/controller_state"
 GRIPPER_CMD = "gripper_controller/gripper_cmd"
 GRIPPER_JOINT_STATES = "gripper_controller/joint_states"
 
+ARM_HOLDER = "arm_controller"
+"""Lease holder while a trajectory goal runs that came without a lease."""
+
 SAFETY_STATE = "safety/state"
 SAFETY_ESTOP = "safety/estop"
 SAFETY_TRIP = "safety/trip"

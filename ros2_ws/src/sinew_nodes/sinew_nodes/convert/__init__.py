@@ -5,7 +5,7 @@ reading is zero-copy. Everything from outside is checked, and a fault is a `Data
 """
 
 from sinew_nodes.convert.clouds import cloud, cloud_msg
-from sinew_nodes.convert.grasps import grasp_array_msg, grasp_set
+from sinew_nodes.convert.grasps import grasp_array_msg, grasp_msg, grasp_set
 from sinew_nodes.convert.images import (
     camera_frame,
     camera_info_msg,
@@ -17,7 +17,7 @@ from sinew_nodes.convert.images import (
 )
 from sinew_nodes.convert.motion import joint_path, joint_state_msg, positions_by_name, trajectory_msg
 from sinew_nodes.convert.poses import pose_matrix, pose_msg, transform_matrix, transform_msg
-from sinew_nodes.convert.stamps import seconds_ns, stamp_msg, stamp_ns
+from sinew_nodes.convert.stamps import header_msg, seconds_ns, stamp_msg, stamp_ns
 
 __all__ = [
     "camera_frame",
@@ -28,7 +28,9 @@ __all__ = [
     "depth_image_msg",
     "depth_m",
     "grasp_array_msg",
+    "grasp_msg",
     "grasp_set",
+    "header_msg",
     "joint_path",
     "joint_state_msg",
     "pose_matrix",

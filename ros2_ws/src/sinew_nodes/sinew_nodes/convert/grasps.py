@@ -6,6 +6,7 @@ import numpy as np
 from geometry_msgs.msg import Point
 from sinew_interfaces.msg import Grasp as GraspMsg
 from sinew_interfaces.msg import GraspArray
+from std_msgs.msg import Header
 
 from sinew_nodes.convert.poses import point_msg, pose_matrix, pose_msg
 from sinew_nodes.convert.stamps import header_msg, stamp_ns
@@ -17,21 +18,22 @@ def grasp_array_msg(grasps: GraspSet) -> GraspArray:
     header = header_msg(grasps.frame_id, grasps.stamp_ns)
     return GraspArray(
         header=header,
-        grasps=[
-            GraspMsg(
-                header=header,
-                pose=pose_msg(g.T_base_grasp),
-                width=float(g.width_m),
-                score=float(g.score),
-                contact=point_msg(g.contact),
-                object_id=g.object_id,
-                rejection=g.rejection,
-            )
-            for g in grasps.grasps
-        ],
+        grasps=[grasp_msg(g, header) for g in grasps.grasps],
         objects=len(grasps.masks),
         stage_names=[name for name, _ in grasps.stage_ms],
         stage_ms=array.array("f", [ms for _, ms in grasps.stage_ms]),
+    )
+
+
+def grasp_msg(grasp: Grasp, header: Header) -> GraspMsg:
+    return GraspMsg(
+        header=header,
+        pose=pose_msg(grasp.T_base_grasp),
+        width=float(grasp.width_m),
+        score=float(grasp.score),
+        contact=point_msg(grasp.contact),
+        object_id=grasp.object_id,
+        rejection=grasp.rejection,
     )
 
 

@@ -9,13 +9,13 @@ from enum import Enum
 
 import numpy as np
 
+from sinew_hardware.planning.pick import PickPlan
 from sinew_nodes.task.ports import (
     ArmPort,
     HandPort,
     MotionFailed,
     NodeLost,
     Perception,
-    PickPlan,
     PickPlanner,
     Scene,
     Watch,

@@ -29,7 +29,7 @@ class JointWatcher:
     """Newest position of every joint."""
 
     def __init__(self, node: LifecycleNode, names: tuple[str, ...]) -> None:
-        self._names = names
+        self._node, self._names = node, names
         self._positions: dict[str, float] = {}
         self.subscription = node.create_subscription(
             JointState, topics.JOINT_STATES, self._on_state, qos.JOINT_STATES
@@ -37,6 +37,9 @@ class JointWatcher:
 
     def _on_state(self, message: JointState) -> None:
         self._positions.update(zip(message.name, message.position, strict=False))
+
+    def destroy(self) -> None:
+        self._node.destroy_subscription(self.subscription)
 
     def ready(self) -> bool:
         return all(n in self._positions for n in self._names)
@@ -49,17 +52,21 @@ class JointWatcher:
 
 
 class ArmClient:
-    def __init__(
-        self, node: LifecycleNode, joints: JointWatcher, names: tuple[str, ...], interrupt: Interrupt
-    ) -> None:
+    def __init__(self, node: LifecycleNode, joints: JointWatcher, names: tuple[str, ...]) -> None:
         self._client: Any = ActionClient(node, FollowJointTrajectory, topics.FOLLOW_JOINT_TRAJECTORY)
-        self._joints, self._names, self._interrupt = joints, names, interrupt
+        self._joints, self._names = joints, names
+        self.interrupt = Interrupt()
+
+    def destroy(self) -> None:
+        self._client.destroy()
 
     def q(self) -> F64:
-        wait_until(self._joints.ready, _ACCEPT_S, f"joint states on {topics.JOINT_STATES}", self._interrupt)
+        wait_until(self._joints.ready, _ACCEPT_S, f"joint states on {topics.JOINT_STATES}", self.interrupt)
         return self._joints.q()
 
     def execute(self, trajectory: Trajectory, what: str) -> None:
+        if len(trajectory.t_s) < 2:
+            return  # already there
         goal = FollowJointTrajectory.Goal(
             trajectory=convert.trajectory_msg(trajectory, self._names),
             goal_time_tolerance=Duration(seconds=2.0).to_msg(),
@@ -70,7 +77,7 @@ class ArmClient:
             timeout_s=5.0 + 4.0 * trajectory.duration_s,
             what=what,
             server="arm_node",
-            interrupt=self._interrupt,
+            interrupt=self.interrupt,
         )
         if result.error_code != FollowJointTrajectory.Result.SUCCESSFUL:
             raise MotionFailed(f"{what}: {result.error_string} (error {result.error_code})")
@@ -80,12 +87,14 @@ class ArmClient:
 
 
 class HandClient:
-    def __init__(
-        self, node: LifecycleNode, joints: JointWatcher, *, force_n: float, speed_mps: float, interrupt: Interrupt
-    ) -> None:
+    def __init__(self, node: LifecycleNode, joints: JointWatcher, *, force_n: float, speed_mps: float) -> None:
         self._client: Any = ActionClient(node, ParallelGripperCommand, topics.GRIPPER_CMD)
-        self._joints, self._interrupt = joints, interrupt
+        self._joints = joints
+        self.interrupt = Interrupt()
         self._force_n, self._speed_mps = force_n, speed_mps
+
+    def destroy(self) -> None:
+        self._client.destroy()
 
     def open(self, width_m: float) -> None:
         self._command(width_m, f"open the hand to {width_m * 1e3:.0f} mm")
@@ -107,23 +116,27 @@ class HandClient:
             timeout_s=15.0,
             what=what,
             server="gripper_node",
-            interrupt=self._interrupt,
+            interrupt=self.interrupt,
         )
 
 
 class PerceptionClient:
-    def __init__(self, node: LifecycleNode, *, timeout_s: float, interrupt: Interrupt) -> None:
+    def __init__(self, node: LifecycleNode, *, timeout_s: float) -> None:
         self._node = node
         self._client: Any = node.create_client(PlanGrasps, topics.PLAN_GRASPS)
-        self._timeout_s, self._interrupt = timeout_s, interrupt
+        self._timeout_s = timeout_s
+        self.interrupt = Interrupt()
+
+    def destroy(self) -> None:
+        self._node.destroy_client(self._client)
 
     def look(self) -> Scene:
         now: Time = self._node.get_clock().now().to_msg()
         try:
-            wait_until(self._client.service_is_ready, _ACCEPT_S, "the grasp service", self._interrupt)
+            wait_until(self._client.service_is_ready, _ACCEPT_S, "the grasp service", self.interrupt)
             request = PlanGrasps.Request(not_before=now, timeout_s=self._timeout_s)
             response = wait_for(
-                self._client.call_async(request), self._timeout_s + 2.0, "the grasp service", self._interrupt
+                self._client.call_async(request), self._timeout_s + 2.0, "the grasp service", self.interrupt
             )
         except DeviceTimeout as error:
             raise NodeLost("grasp_node", f"{topics.PLAN_GRASPS} does not answer: {error}") from error

@@ -6,6 +6,7 @@ Every call is bounded in time and raises one of the errors named here; none retu
 from dataclasses import dataclass
 from typing import Protocol
 
+from sinew_hardware.planning.pick import PickPlan
 from sinew_policies.common.errors import SinewError
 from sinew_policies.common.types import F64, Grasp, GraspSet, PointCloud, Trajectory
 
@@ -32,16 +33,6 @@ class Scene:
 
     grasps: GraspSet
     cloud: PointCloud  # base_link frame, robot removed, cropped to the workspace
-
-
-@dataclass(frozen=True)
-class PickPlan:
-    """Trajectories of one pick; each starts where the one before ends."""
-
-    grasp: Grasp
-    reach: Trajectory  # current configuration → pre-grasp, collision-free
-    approach: Trajectory  # straight along the approach axis to the grasp
-    lift: Trajectory  # straight up
 
 
 class Perception(Protocol):
