@@ -52,8 +52,8 @@ class TrainingScene:
     xyz: F32  # (N, 3) metres, base_link
     object: NDArray[np.int16]  # (N,)
     label: NDArray[np.int16]  # (N,)
-    contact_dir: F32  # (N, 3)
-    approach_dir: F32  # (N, 3)
+    contact_dir: F32 | NDArray[np.float16]  # (N, 3)
+    approach_dir: F32 | NDArray[np.float16]  # (N, 3)
     width_m: F32  # (N,)
     scene_id: int
     seed: int

@@ -39,7 +39,7 @@ class Targets:
     n_objects: list[int]
     labels: ContactLabels
     grasps: list[Tensor]  # per scene (G, 4, 4) all good grasps, in the frame of `points`
-    grasp_objects: list[Tensor]  # per scene (G,) int64 row of the grasp masks
+    grasp_objects: list[Tensor]  # per scene (G,) int64 object of each grasp
     points: Tensor  # (B, N, 3) metres
     known: Tensor | None = None  # (B, N) float32, 0 where the grasp label is unknown; None: all known
     is_place: Tensor | None = None  # (B,) bool; None: all pick

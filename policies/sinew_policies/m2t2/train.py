@@ -1,0 +1,108 @@
+"""`sinew train m2t2`: trains a grasp network on shards of labelled scenes.
+
+Same data, seed, batch, processes and `--steps` give the same weights, also across an interruption and resume.
+With `--minutes` the schedule follows the clock instead.
+"""
+
+import argparse
+import os
+import signal
+from pathlib import Path
+
+import torch
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from sinew_policies.m2t2.config import M2T2Config
+from sinew_policies.m2t2.losses import LossConfig
+from sinew_policies.m2t2.network import M2T2
+from sinew_policies.m2t2.trainer import Links, TrainConfig, Trainer
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when finished, 130 when interrupted (resume with the same command)."""
+    parser = argparse.ArgumentParser(prog="sinew train m2t2", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of scenes_*.npz")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; resumes what it holds")
+    parser.add_argument("--steps", type=int, help="schedule length in steps")
+    parser.add_argument("--minutes", type=float, help="schedule length in minutes of training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=16, help="scenes per step (default 16)")
+    parser.add_argument("--processes", type=int, help="CPU training processes (default: one per core, at most 2)")
+    parser.add_argument("--loaders", type=int, help="data workers (default 0 on CPU, 8 on GPU)")
+    parser.add_argument("--lr", type=float, default=TrainConfig.lr)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--mixed", choices=["auto", "on", "off"], default="auto", help="bfloat16 (auto: on a GPU)")
+    parser.add_argument("--limit-scenes", type=int, help="use only the first N scenes")
+    a = parser.parse_args(argv)
+    device = a.device if a.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = device == "cuda"
+    cores = len(os.sched_getaffinity(0))
+    processes = 1 if on_gpu else (a.processes or min(2, cores))
+    config = TrainConfig(
+        a.data,
+        a.out,
+        a.steps,
+        a.minutes,
+        a.seed,
+        a.batch,
+        processes,
+        (8 if on_gpu else 0) if a.loaders is None else a.loaders,
+        a.lr,
+        mixed=a.mixed == "on" or (a.mixed == "auto" and on_gpu),
+        device=device,
+        limit_scenes=a.limit_scenes,
+    )
+    finished = train(config, M2T2Config.small(), LossConfig.small())
+    return 0 if finished else 130
+
+
+def train(config: TrainConfig, network: M2T2Config, loss: LossConfig) -> bool:
+    """Trains to the end of the schedule (True) or until SIGINT or SIGTERM (False), checkpointing on the way."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    if config.processes == 1:
+        return Trainer(config, network, loss, 0, None).run()
+    context = mp.get_context("spawn")
+    n_parameters = sum(p.numel() for p in M2T2(network).parameters())
+    links = Links(
+        _shared(torch.zeros(config.processes, n_parameters)),
+        _shared(torch.zeros(2, dtype=torch.float64)),
+        context.Barrier(config.processes),
+    )
+    others = [
+        context.Process(target=_other_process, args=(config, network, loss, rank, links), daemon=True)
+        for rank in range(1, config.processes)
+    ]
+    for process in others:
+        process.start()
+    try:
+        finished = Trainer(config, network, loss, 0, links).run()
+    except BaseException:
+        links.barrier.abort()
+        raise
+    finally:
+        for process in others:
+            process.join(30.0)
+            if process.is_alive():
+                process.terminate()
+    return finished
+
+
+def _shared(tensor: Tensor) -> Tensor:
+    return tensor.share_memory_()  # type: ignore[no-untyped-call]
+
+
+def _other_process(config: TrainConfig, network: M2T2Config, loss: LossConfig, rank: int, links: Links) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the first process decides
+    try:
+        Trainer(config, network, loss, rank, links).run()
+    except BaseException:
+        links.barrier.abort()
+        raise
+
+
+if __name__ == "__main__":
+    import sys
+
+    raise SystemExit(main(sys.argv[1:]))

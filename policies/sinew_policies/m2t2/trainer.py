@@ -1,0 +1,314 @@
+"""The training loop of the grasp network: one process of possibly several."""
+
+import itertools
+import json
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from types import FrameType
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sinew_policies.common import checkpoint
+from sinew_policies.common.errors import CheckpointError, ConfigError
+from sinew_policies.common.seeds import stream
+from sinew_policies.m2t2.config import M2T2Config
+from sinew_policies.m2t2.dataset import Augmentation, collate, load, make_sample, to_device
+from sinew_policies.m2t2.losses import LossConfig, m2t2_loss
+from sinew_policies.m2t2.network import M2T2, SceneInput
+from sinew_policies.m2t2.optimise import GradientMean, StepControl, WeightAverage, lr_factor, make_optimiser
+from sinew_policies.m2t2.shards import TrainingScene
+from sinew_policies.m2t2.targets import Targets
+from sinew_policies.m2t2.validation import Scores, validate
+
+STATE_FILE = "training_state.pt"
+METRICS_FILE = "metrics.json"
+WEIGHTS_FOLDER = "weights"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    data: Path
+    out: Path
+    steps: int | None = None  # length of the schedule
+    minutes: float | None = None  # length by training time, whichever ends first
+    seed: int = 0
+    batch: int = 16  # scenes per step, over all processes
+    processes: int = 2
+    loaders: int = 0  # data worker processes per training process
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    warm_up_steps: int = 100
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998
+    mixed: bool = False  # bfloat16 autocast
+    device: str = "cpu"
+    checkpoint_every_s: float = 180.0
+    validate_every_s: float = 600.0
+    n_validation: int = 96
+    limit_scenes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise ConfigError("training needs a length: give --steps N (reproducible) or --minutes M")
+        if self.batch % self.processes:
+            raise ConfigError(f"batch {self.batch} does not divide by {self.processes} processes")
+
+
+class Batches(Dataset[tuple[SceneInput, Targets]]):
+    """Batch of step s for one process; a pure function of seed, step and process."""
+
+    def __init__(self, scenes: list[TrainingScene], config: TrainConfig, network: M2T2Config, rank: int) -> None:
+        self._scenes, self._config, self._network = scenes, config, network
+        self._share = config.batch // config.processes
+        self._first = rank * self._share
+        self._order: tuple[int, list[int]] = (-1, [])
+
+    def __getitem__(self, step: int) -> tuple[SceneInput, Targets]:
+        samples = []
+        first = step * self._config.batch + self._first
+        for number in range(first, first + self._share):
+            epoch, place = divmod(number, len(self._scenes))
+            if self._order[0] != epoch:
+                rng = stream(self._config.seed, "epoch", epoch)
+                self._order = (epoch, rng.permutation(len(self._scenes)).tolist())
+            scene = self._scenes[self._order[1][place]]
+            rng = stream(self._config.seed, "sample", number)
+            samples.append(make_sample(scene, self._network, Augmentation(), rng))
+        return collate(samples, self._network)
+
+
+@dataclass(frozen=True)
+class Links:
+    """What the processes of one training share."""
+
+    gradients: Tensor  # (processes, parameters)
+    control: Tensor  # (2,)
+    barrier: Barrier
+
+
+class Trainer:
+    """One process of a training; rank 0 also validates, saves and talks."""
+
+    def __init__(
+        self, config: TrainConfig, network: M2T2Config, loss: LossConfig, rank: int = 0, links: Links | None = None
+    ) -> None:
+        self._config, self._loss, self._rank = config, loss, rank
+        self._device = torch.device(config.device)
+        if config.device == "cpu":
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // config.processes))
+        torch.manual_seed(config.seed)  # initial weights only
+        self._network = M2T2(network).to(self._device).train()
+        self._parameters = [p for p in self._network.parameters() if p.requires_grad]
+        self._optimiser = make_optimiser(self._network, config.lr, config.weight_decay)
+        self._average = WeightAverage(self._network, config.ema_decay)
+        self._exchange = None
+        if links is not None:
+            self._exchange = GradientMean(links.gradients, links.control, links.barrier, rank)
+        self._step, self._elapsed_s, self._stop = 0, 0.0, False
+        self._history: list[dict[str, float]] = []
+        self._recent: dict[str, float] = {}
+        self._console = Console(stderr=True, quiet=rank > 0)
+
+    def run(self) -> bool:
+        """True when the schedule is complete, False when interrupted."""
+        c = self._config
+        train_scenes, validation_scenes = load(c.data, limit=c.limit_scenes)
+        if self._rank == 0 and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._on_signal)
+        self._resume()
+        self._console.print(
+            f"{len(train_scenes)} training and {len(validation_scenes)} validation scenes, "
+            f"{sum(p.numel() for p in self._parameters):,} parameters, {c.processes} process(es) on {c.device}"
+        )
+        loader = DataLoader(
+            Batches(train_scenes, c, self._network.config, self._rank),
+            batch_size=None,
+            sampler=_Steps(self._step),
+            num_workers=c.loaders,
+            prefetch_factor=4 if c.loaders else None,
+        )
+        saved = validated = started = time.monotonic()
+        before_s, before_steps = self._elapsed_s, self._step
+        progress = self._progress()
+        with _progress_bar(self._console) as bar:
+            task = bar.add_task("starting", total=1.0)
+            batches = iter(loader)
+            while progress < 1.0 and not self._stop:
+                batch, targets = next(batches)
+                control = self._one_step(to_device(batch, self._device), to_device(targets, self._device))
+                self._stop = control.stop
+                now = time.monotonic()
+                self._elapsed_s = before_s + now - started
+                progress = self._progress() if self._exchange is None else self._shared_progress(control)
+                if self._rank > 0:
+                    continue
+                ms = 1e3 * (self._elapsed_s - before_s) / (self._step - before_steps) / c.batch
+                bar.update(task, completed=min(1.0, progress), description=self._describe(ms))
+                if now - validated > c.validate_every_s:
+                    self._validate(validation_scenes[: c.n_validation // 2])
+                    validated = time.monotonic()
+                if now - saved > c.checkpoint_every_s:
+                    self._save()
+                    saved = time.monotonic()
+        if self._rank == 0:
+            if progress >= 1.0:
+                self._validate(validation_scenes[: c.n_validation])
+            self._save()
+            self._console.print(
+                f"weights in {c.out / WEIGHTS_FOLDER}, {self._step} steps, {self._elapsed_s / 60:.1f} min"
+            )
+        return progress >= 1.0
+
+    def _progress(self) -> float:
+        c = self._config
+        by_steps = self._step / c.steps if c.steps else 0.0
+        by_time = self._elapsed_s / (60.0 * c.minutes) if c.minutes else 0.0
+        return max(by_steps, by_time)
+
+    def _shared_progress(self, control: StepControl) -> float:
+        """Equal in all processes: the clock as the first one read it before this step."""
+        by_steps = self._step / self._config.steps if self._config.steps else 0.0
+        return max(by_steps, control.progress)
+
+    def _one_step(self, batch: SceneInput, targets: Targets) -> StepControl:
+        c = self._config
+        self._optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=c.mixed):
+            output = self._network(batch)
+            result = m2t2_loss(self._network, output, targets, self._loss)
+        result.total.backward()  # type: ignore[no-untyped-call]
+        control = StepControl(self._progress(), self._stop)
+        if self._exchange is not None:
+            control = self._exchange.exchange(self._parameters, control)
+        for group in self._optimiser.param_groups:
+            group["lr"] = c.lr * lr_factor(self._step, control.progress, c.warm_up_steps)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, c.clip_norm)
+        if bool(torch.isfinite(norm)):  # an overflowing step is skipped rather than poisoning the average
+            self._optimiser.step()
+        self._step += 1
+        self._average.update(self._network, self._step)
+        values = {name: t.value for name, t in result.terms.items() if "/" not in name}
+        for name, value in {**values, "total": result.total, "gradient_norm": norm}.items():
+            v = float(value.detach())
+            self._recent[name] = 0.98 * self._recent.get(name, v) + 0.02 * v
+        return control
+
+    def _describe(self, ms_per_scene: float) -> str:
+        return f"step {self._step} loss {self._recent['total']:.2f} {ms_per_scene:.0f} ms/scene"
+
+    def _validate(self, scenes: list[TrainingScene]) -> None:
+        network = M2T2(self._network.config).to(self._device).eval()
+        network.load_state_dict(self._average.state)
+        scores = validate(network, scenes, self._loss, seed=self._config.seed, device=self._device)
+        self._history.append(
+            {"step": float(self._step), "minutes": self._elapsed_s / 60, **asdict(scores), **self._recent}
+        )
+        self._console.print(f"step {self._step}: " + ", ".join(f"{k} {v:.3f}" for k, v in asdict(scores).items()))
+
+    def _save(self) -> None:
+        c = self._config
+        state = {
+            "step": self._step,
+            "elapsed_s": self._elapsed_s,
+            "seed": c.seed,
+            "network": self._network.state_dict(),
+            "average": self._average.state,
+            "optimiser": self._optimiser.state_dict(),
+            "history": self._history,
+            "recent": self._recent,
+        }
+        partial = c.out / f"{STATE_FILE}.partial"
+        torch.save(state, partial)
+        partial.replace(c.out / STATE_FILE)
+        checkpoint.save(c.out / WEIGHTS_FOLDER, self._average.state, self._network.config, self._card())
+        metrics = {
+            "step": self._step,
+            "minutes": self._elapsed_s / 60,
+            "recent": self._recent,
+            "history": self._history,
+        }
+        partial = c.out / f"{METRICS_FILE}.partial"
+        partial.write_text(json.dumps(metrics, indent=1))
+        partial.replace(c.out / METRICS_FILE)
+
+    def _card(self) -> str:
+        c = self._config
+        lines = [
+            "# M2T2 grasp network",
+            "",
+            "Trained by `sinew train m2t2` on scenes of generated objects (`sinew datagen grasp`).",
+            "",
+            f"- {self._step} steps of {c.batch} scenes, {self._elapsed_s / 60:.1f} minutes, "
+            f"{c.processes} process(es) on {c.device}, seed {c.seed}, learning rate {c.lr}",
+        ]
+        if self._history:
+            last = self._history[-1]
+            names = [f for f in Scores.__dataclass_fields__ if f != "loss"]
+            lines.append("- held-out scenes: " + ", ".join(f"{n} {last[n]:.3f}" for n in names))
+        return "\n".join(lines)
+
+    def _resume(self) -> None:
+        path = self._config.out / STATE_FILE
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self._network.load_state_dict(state["network"])
+            self._optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as fault:
+            raise CheckpointError(
+                f"cannot resume from {path} ({fault}); it belongs to another configuration or is damaged: "
+                "choose another --out, or delete the folder to start again"
+            ) from fault
+        if state["seed"] != self._config.seed:
+            raise CheckpointError(
+                f"{path} was trained with seed {state['seed']}, not {self._config.seed}; choose another --out"
+            )
+        for name, value in state["average"].items():
+            self._average.state[name].copy_(value)
+        self._step, self._elapsed_s = int(state["step"]), float(state["elapsed_s"])
+        self._history, self._recent = state["history"], state["recent"]
+        self._console.print(f"resuming at step {self._step}")
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+
+
+class _Steps(Sampler[int]):
+    def __init__(self, first: int) -> None:
+        self._first = first
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self._first)
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console.quiet,
+    )
