@@ -35,7 +35,7 @@ APPROACH_STATIONS_M = (0.0, -0.03, -0.08)
 class HandCounts:
     """For G grasps, each shifted by D depths along its approach."""
 
-    touching: I32  # (G, D) cloud points inside the hand, the worst of the approach stations
+    touching: I32  # (G, D) cloud points inside the hand, the worst of the approach stations, up to the limit
     between: I32  # (G, D) cloud points between the open pads
     lowest_z_m: F64  # (G, D) lowest corner of the hand at the grasp
 
@@ -61,10 +61,12 @@ def count_points(
     *,
     depths_m: tuple[float, ...] = (0.0,),
     stations_m: tuple[float, ...] = APPROACH_STATIONS_M,
+    limit: int = 1 << 30,
 ) -> HandCounts:
     """Counts for grasp frames `poses` (G, 4, 4) against finite points xyz (N, 3), same frame, table excluded.
 
     The hand is opened as `jaw.opening_for` says. A depth is metres further along the approach.
+    Counting of touching points stops at `limit`: who only asks whether it is reached gets the answer sooner.
     """
     opening = np.array([jaw.opening_for(float(w)) for w in width_m])
     centres, halves = hand_boxes(opening)
@@ -83,6 +85,7 @@ def count_points(
         z,
         depths,
         np.array(stations_m, dtype=np.float64),
+        limit,
     )
     R_z = poses[:, 2, :3]  # (G, 3) world height of each grasp axis
     lowest = np.einsum("gkc,gc->gk", centres, R_z) - np.abs(R_z) @ halves.T  # (G, K)
@@ -97,7 +100,7 @@ def above_table(xyz: F32, table_z_m: float, clearance_m: float) -> F32:
 
 
 @kernel
-def _count(poses, opening, centres, halves, gap, x, y, z, depths, stations):  # type: ignore[no-untyped-def]
+def _count(poses, opening, centres, halves, gap, x, y, z, depths, stations, limit):  # type: ignore[no-untyped-def]
     G, K, D, S, n = poses.shape[0], centres.shape[1], depths.shape[0], stations.shape[0], x.shape[0]
     touching = np.zeros((G, D), np.int32)
     between = np.zeros((G, D), np.int32)
@@ -140,6 +143,8 @@ def _count(poses, opening, centres, halves, gap, x, y, z, depths, stations):  # 
                 if abs(lx[i]) <= half_open and abs(ly[i]) <= gap[0] and pz >= gap[1] and pz <= gap[2]:
                     between[g, d] += 1
             for s in range(S):
+                if touching[g, d] >= limit:
+                    break
                 count = 0
                 for i in range(m):
                     px, py, pz = lx[i], ly[i], lz[i] - depths[d] - stations[s]
@@ -151,5 +156,7 @@ def _count(poses, opening, centres, halves, gap, x, y, z, depths, stations):  # 
                         ):
                             count += 1
                             break
+                    if count == limit:
+                        break
                 touching[g, d] = max(touching[g, d], count)
     return touching, between

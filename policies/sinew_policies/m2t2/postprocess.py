@@ -156,29 +156,7 @@ def refine(grasps: Iterable[Grasp], xyz: F32, config: PostprocessConfig | None =
     those are candidates at which the hand is free of table and cloud and has something between its fingers;
     the smallest move wins, of two equal ones the deeper. Without any, only the table's move stays.
     """
-    config = config or PostprocessConfig()
-    listed = list(grasps)
-    open_ones = [i for i, g in enumerate(listed) if not g.rejection]
-    if not open_ones:
-        return tuple(listed)
-    for i in open_ones:
-        T = jaw.clear_of_table(listed[i].T_base_grasp, listed[i].width_m, table_z_m=config.table_z_m)
-        listed[i] = replace(listed[i], T_base_grasp=T)
-    depths = tuple(sorted(config.depths_m, key=lambda d: (abs(d), -d)))
-    # Most grasps are free where they are: only the others are searched.
-    at_rest = _counts([listed[i] for i in open_ones], xyz, config, (0.0,))
-    stuck = [i for row, i in enumerate(open_ones) if _reason(at_rest, row, 0, config)]
-    if not stuck:
-        return tuple(listed)
-    counts = _counts([listed[i] for i in stuck], xyz, config, depths)
-    for row, i in enumerate(stuck):
-        for column, depth in enumerate(depths):
-            if not _reason(counts, row, column, config):
-                T = listed[i].T_base_grasp.copy()
-                T[:3, 3] += depth * T[:3, 2]
-                listed[i] = replace(listed[i], T_base_grasp=T)
-                break
-    return tuple(listed)
+    return tuple(g for g, _ in _settle(grasps, xyz, config or PostprocessConfig()))
 
 
 def filter_grasps(grasps: Iterable[Grasp], xyz: F32, config: PostprocessConfig | None = None) -> tuple[Grasp, ...]:
@@ -186,8 +164,8 @@ def filter_grasps(grasps: Iterable[Grasp], xyz: F32, config: PostprocessConfig |
     config = config or PostprocessConfig()
     checked = approach_filter(grasps, config.max_upward_rad)
     checked = workspace_filter(checked, config.workspace)
-    checked = gripper_collision_filter(refine(checked, xyz, config), xyz, config)
-    return tuple(sorted(checked, key=lambda g: (bool(g.rejection), -g.score)))
+    settled = [g.rejected(reason) if reason else g for g, reason in _settle(checked, xyz, config)]
+    return tuple(sorted(settled, key=lambda g: (bool(g.rejection), -g.score)))
 
 
 def contact_middle(grasp: Grasp) -> F64:
@@ -203,13 +181,41 @@ def warm_up() -> None:
     gripper_collision_filter(grasps, np.ones((1, 3), np.float32))
 
 
+def _settle(grasps: Iterable[Grasp], xyz: F32, config: PostprocessConfig) -> list[tuple[Grasp, str]]:
+    """Each grasp as `refine` leaves it, and what `gripper_collision_filter` would then say."""
+    listed = list(grasps)
+    reasons = [g.rejection for g in listed]
+    open_ones = [i for i, reason in enumerate(reasons) if not reason]
+    for i in open_ones:
+        T = jaw.clear_of_table(listed[i].T_base_grasp, listed[i].width_m, table_z_m=config.table_z_m)
+        listed[i] = replace(listed[i], T_base_grasp=T)
+    if open_ones:
+        at_rest = _counts([listed[i] for i in open_ones], xyz, config, (0.0,))
+        for row, i in enumerate(open_ones):
+            reasons[i] = _reason(at_rest, row, 0, config)
+    # Most grasps are free where they are: only the others are searched.
+    stuck = [i for i in open_ones if reasons[i]]
+    depths = tuple(sorted((d for d in config.depths_m if d != 0.0), key=lambda d: (abs(d), -d)))
+    if stuck and depths:
+        counts = _counts([listed[i] for i in stuck], xyz, config, depths)
+        for row, i in enumerate(stuck):
+            for column, depth in enumerate(depths):
+                if not _reason(counts, row, column, config):
+                    T = listed[i].T_base_grasp.copy()
+                    T[:3, 3] += depth * T[:3, 2]
+                    listed[i], reasons[i] = replace(listed[i], T_base_grasp=T), ""
+                    break
+    return list(zip(listed, reasons, strict=True))
+
+
 def _counts(
     grasps: list[Grasp], xyz: F32, config: PostprocessConfig, depths_m: tuple[float, ...]
 ) -> hand_collision.HandCounts:
     poses = np.stack([g.T_base_grasp for g in grasps])
     width = np.array([g.width_m for g in grasps])
     points = hand_collision.above_table(xyz, config.table_z_m, config.table_noise_m)
-    return hand_collision.count_points(poses, width, points, depths_m=depths_m)
+    limit = config.collision_points + 1
+    return hand_collision.count_points(poses, width, points, depths_m=depths_m, limit=limit)
 
 
 def _reason(counts: hand_collision.HandCounts, row: int, column: int, config: PostprocessConfig) -> str:

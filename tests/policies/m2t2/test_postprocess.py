@@ -133,6 +133,23 @@ def test_refine_leaves_free_and_hopeless_grasps_alone() -> None:
         np.testing.assert_array_equal(refine([g], SCENE)[0].T_base_grasp, g.T_base_grasp)
 
 
+def test_filtering_is_refining_and_then_checking() -> None:
+    g = stream(0, "spread")
+    grasps = [
+        grasp(tuple(m), geometry.rot_z(yaw) @ DOWN)
+        for m, yaw in zip(
+            g.uniform([0.48, -0.02, 0.0], [0.52, 0.02, 0.12], (60, 3)), g.uniform(0, 6, 60), strict=True
+        )
+    ]
+    apart = gripper_collision_filter(refine(grasps, SCENE), SCENE)
+    at_once = filter_grasps(grasps, SCENE)
+    assert len({x.rejection for x in apart}) >= 3
+    for x in apart:
+        same = [y for y in at_once if np.array_equal(y.contact, x.contact)]
+        assert [y.rejection for y in same] == [x.rejection]
+        np.testing.assert_array_equal(same[0].T_base_grasp, x.T_base_grasp)
+
+
 def test_filtering_sorts_executable_grasps_first_and_keeps_all() -> None:
     grasps = [
         grasp((0.5, 0.0, 0.06), score=0.5),
