@@ -11,6 +11,7 @@ from sinew_policies.common.types import F32, F64, CameraModel
 from sinew_sim.camera.geometry import R_CAM_OPTICAL
 from sinew_sim.camera.noise import DepthNoise, apply_noise
 from sinew_sim.camera.render import SceneRenderer, refresh
+from sinew_sim.cell.layout import SCENE_CAMERA
 from sinew_sim.floating.scene import CAMERA, WORKSPACE_CENTRE_M, WORKSPACE_SIZE_M, FloatingScene
 
 WIDTH_PX, HEIGHT_PX = 640, 480
@@ -35,13 +36,8 @@ class ViewRange:
     roll_sigma_rad: float = 0.05
 
 
-NOMINAL_VIEW = ViewRange(
-    azimuth_rad=(0.0, 0.0),
-    elevation_rad=(0.87, 0.87),
-    distance_m=(0.9, 0.9),
-    look_at_sigma_m=0.0,
-    roll_sigma_rad=0.0,
-)
+NOMINAL_VIEW: F64 = SCENE_CAMERA.T_body_optical
+"""T_base_optical (4, 4) of the cell's scene camera."""
 
 
 @dataclass(frozen=True)
