@@ -8,27 +8,28 @@ from sinew_hardware.models.panda_hand import DEFAULT_FORCE_N, FORCE_RANGE_N, MAX
 from sinew_policies.common.types import F64
 from sinew_sim.cell.config import CONTROL_PERIOD_S
 
-_FEED_FORWARD_TAU_S = 0.015
-_SPEED_HEADROOM = 1.2  # the interpolator catches up after a late command at most this much over the limits
+_FEED_FORWARD_TAU_S = 0.008
+_SPEED_HEADROOM = 1.2  # the reference catches up after a late command at most this much over the limits
+_ALPHA, _BETA = 0.5, 1.0 / 6.0  # tracker gains; beta = alpha² / (2 - alpha) settles without ringing
+_COAST_TICKS = 3
+_SLEW_RAD = 0.05  # further away than late commands explain: go there at limited speed
+_REST_RAD_S = 0.1
 
 
 class ArmDrive:
-    """Interpolates joint commands over one control period and feeds the servos without velocity lag.
+    """Turns joint commands at about 100 Hz into servo inputs at the physics rate.
 
-    A servo kp (ctrl - q) - kv dq trails by kv/kp dq; adding that to ctrl removes it. The velocity for it is
-    smoothed over 15 ms, so that commands arriving unevenly (two in one tick, none in the next) do not jolt
-    the arm. A silent source leaves the arm at its last command.
+    An alpha-beta tracker follows the commands' position and velocity. Commands arrive unevenly (two in one
+    tick, none in the next); the tracker goes on for up to three ticks instead of jolting the arm. When the
+    source then stays silent, it brakes within the acceleration limits if the arm was moving, else it settles
+    on the last command. A servo kp (ctrl - q) - kv dq trails by kv/kp dq, so ctrl leads by that much.
     """
 
     def __init__(self) -> None:
         self._lead_s = panda.SERVO_KV / panda.SERVO_KP
-        self._step_limit = _SPEED_HEADROOM * panda.LIMITS.velocity * CONTROL_PERIOD_S
-        self._goal = panda.HOME_Q.copy()
-        self._reference = panda.HOME_Q.copy()
-        self._velocity = np.zeros(7)  # of the reference in this period
-        self._feed_forward = np.zeros(7)
-        self._braking = False
+        self._speed_limit = _SPEED_HEADROOM * panda.LIMITS.velocity
         self.qpos = self.dof = self.ctrl = slice(0, 7)
+        self._stand(panda.HOME_Q)
 
     def bind(self, model: mujoco.MjModel) -> None:
         first = model.joint(panda.JOINT_NAMES[0])
@@ -38,37 +39,69 @@ class ArmDrive:
         self.ctrl = slice(actuator, actuator + 7)
 
     def reset(self, data: mujoco.MjData) -> None:
-        self._goal = data.qpos[self.qpos].copy()
-        self._reference = self._goal.copy()
-        self._velocity = np.zeros(7)
-        self._feed_forward = np.zeros(7)
-        self._braking = False
+        self._stand(data.qpos[self.qpos])
 
     def command(self, q: F64) -> F64:
         """Goal for the next tick, (7,) rad; returns it clipped to the joint range."""
         self._goal = np.clip(q, panda.LIMITS.lower, panda.LIMITS.upper)
+        self._fresh = True
         self._braking = False
         return self._goal.copy()
 
     def hold(self) -> None:
         """Brakes the reference at the acceleration limits and stays where that ends."""
         self._braking = True
+        self._fresh = False
+        self._silent = _COAST_TICKS + 1
 
     def tick(self, data: mujoco.MjData, time_ns: int) -> None:
-        if not self._braking:
-            ahead = np.clip(self._goal - self._reference, -self._step_limit, self._step_limit)
-            self._velocity = ahead / CONTROL_PERIOD_S
+        if self._braking:
+            return
+        recent = self._silent <= _COAST_TICKS
+        if self._fresh:
+            self._streaming, self._silent, self._fresh = recent, 0, False
+        else:
+            self._silent += 1
+        if self._streaming and self._silent == _COAST_TICKS + 1 and np.abs(self._track).max() > _REST_RAD_S:
+            self.hold()
+            return
+        predicted = self._reference + self._track * CONTROL_PERIOD_S
+        residual = self._goal - predicted
+        if self._streaming and 0 < self._silent <= _COAST_TICKS:
+            residual = np.zeros(7)
+        limit = self._speed_limit
+        if np.abs(residual).max() > _SLEW_RAD:
+            self._track = np.zeros(7)
+            target = self._goal
+            limit = np.minimum(limit, np.abs(self._velocity) + panda.LIMITS.acceleration * CONTROL_PERIOD_S)
+        else:
+            self._track = self._track + _BETA / CONTROL_PERIOD_S * residual
+            target = predicted + _ALPHA * residual
+        self._track = np.clip(self._track, -self._speed_limit, self._speed_limit)
+        step = (target - self._reference) / CONTROL_PERIOD_S
+        self._velocity = np.clip(step, -limit, limit)
+        self._lead_velocity = self._track
 
     def substep(self, data: mujoco.MjData, dt_s: float) -> None:
         if self._braking:
             slower = np.maximum(np.abs(self._velocity) - panda.LIMITS.acceleration * dt_s, 0.0)
-            self._velocity = np.sign(self._velocity) * slower
+            self._velocity = self._track = self._lead_velocity = np.sign(self._velocity) * slower
         self._reference = self._reference + self._velocity * dt_s
         if self._braking:
             self._reference = np.clip(self._reference, panda.LIMITS.lower, panda.LIMITS.upper)
             self._goal = self._reference.copy()
-        self._feed_forward += (self._velocity - self._feed_forward) * (dt_s / _FEED_FORWARD_TAU_S)
+        self._feed_forward += (self._lead_velocity - self._feed_forward) * (dt_s / _FEED_FORWARD_TAU_S)
         data.ctrl[self.ctrl] = self._reference + self._lead_s * self._feed_forward
+
+    def _stand(self, q: F64) -> None:
+        self._goal = np.array(q, np.float64)
+        self._reference = self._goal.copy()
+        self._velocity = np.zeros(7)  # of the reference in this tick
+        self._track = np.zeros(7)  # the tracker's estimate of the commands' velocity
+        self._lead_velocity = np.zeros(7)
+        self._feed_forward = np.zeros(7)
+        self._fresh = self._braking = self._streaming = False
+        self._silent = _COAST_TICKS + 1
 
 
 class GripperDrive:

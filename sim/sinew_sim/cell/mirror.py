@@ -125,12 +125,14 @@ class WorldMirror:
             time.sleep(0.02)
 
     def peek(self) -> WorldState:
-        """The newest state without touching `data`; Stale when the host is gone."""
+        """The newest state without touching `data`; Stale when the host ended or stopped while publishing."""
         if self._reader is None:
             raise NotConnected(f"mirror of world '{self.name}' is not connected; call connect first")
         try:
             state = self._reader.read()
         except DataError as fault:
+            if runtime_dir.host_alive(self._folder):
+                raise Stale(f"simulation host '{self.name}' stopped while publishing: {fault}") from fault
             raise self._gone() from fault
         if state is None:
             raise self._gone()

@@ -7,6 +7,7 @@ the segment when the first reader exits.
 import mmap
 import os
 import struct
+import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ _SEQ = struct.Struct("<8sQ")  # magic, sequence: odd while the writer is inside
 _HEADER = struct.Struct("<QQqqIIIf")  # generation, step, time, monotonic, paused, length, crc, rtf
 _START = 64
 _CAPACITY = 1 << 16
-_TRIES = 1000
+_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,11 @@ class StateReader:
 
         DataError when the writer died inside a write, or the file is not ours.
         """
-        for _ in range(_TRIES):
+        deadline = None
+        while deadline is None or time.monotonic() < deadline:
+            if deadline is not None:
+                time.sleep(0.0002)  # the writer may have lost its processor inside a write
+            deadline = deadline or time.monotonic() + _PATIENCE_S
             magic, before = _SEQ.unpack_from(self._map, 0)
             if before == 0:
                 return None
