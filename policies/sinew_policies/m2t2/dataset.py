@@ -25,6 +25,7 @@ HEIGHT_SCALE_M = 0.1
 
 T = TypeVar("T")
 
+_BLOCK = 12  # ids; a multiple of the usual numbers of views
 _MIN_POINTS_PER_OBJECT = 3
 _MAX_GRASPS = 256  # per scene, for ADD-S
 
@@ -59,7 +60,8 @@ class Sample:
 def load(
     folder: Path, *, validation_every: int = 20, limit: int | None = None
 ) -> tuple[list[TrainingScene], list[TrainingScene]]:
-    """Training and validation scenes; every `validation_every`-th scene by id is for validation.
+    """Training and validation scenes; every `validation_every`-th block of ids is for validation, so that
+    several views of one scene stay on one side.
 
     Scenes without any grasp are left out. Raises DataError when nothing remains.
     """
@@ -67,7 +69,7 @@ def load(
     validation: list[TrainingScene] = []
     for scene in read_all(folder):
         if (scene.label >= 0).any():
-            (validation if scene.scene_id % validation_every == 0 else train).append(_compact(scene))
+            (validation if scene.scene_id // _BLOCK % validation_every == 0 else train).append(_compact(scene))
         if limit is not None and len(train) >= limit:
             break
     if not train:

@@ -61,10 +61,11 @@ class LossConfig:
     def small() -> "LossConfig":
         """For few steps on a CPU: directions are supervised at the contacts, ADD-S is capped."""
         return LossConfig(
-            grasp_topk=None,
-            adds_pred_to_gt=10.0,
-            contact_dir=2.0,
-            approach_dir=2.0,
+            adds_pred_to_gt=20.0,
+            contact_dir=5.0,
+            approach_dir=5.0,
+            width_bin=2.0,
+            width_class_weights=(1.0,) * 10,
             max_predictions=32,
             detach_confidence=True,
             point_bce=5.0,

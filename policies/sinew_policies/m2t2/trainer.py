@@ -42,6 +42,8 @@ STATE_FILE = "training_state.pt"
 METRICS_FILE = "metrics.json"
 WEIGHTS_FOLDER = "weights"
 
+_SAY_EVERY_S = 30.0  # where no progress bar can be drawn
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -146,7 +148,7 @@ class Trainer:
             num_workers=c.loaders,
             prefetch_factor=4 if c.loaders else None,
         )
-        saved = validated = started = time.monotonic()
+        said = saved = validated = started = time.monotonic()
         before_s, before_steps = self._elapsed_s, self._step
         progress = self._progress()
         with _progress_bar(self._console) as bar:
@@ -166,6 +168,9 @@ class Trainer:
                 if now - validated > c.validate_every_s:
                     self._validate(validation_scenes[: c.n_validation // 2])
                     validated = time.monotonic()
+                if not self._console.is_terminal and now - said > _SAY_EVERY_S:
+                    self._console.print(f"{100 * progress:.1f} % {self._describe(ms)}")
+                    said = now
                 if now - saved > c.checkpoint_every_s:
                     self._save()
                     saved = time.monotonic()
