@@ -23,6 +23,7 @@ from sinew_policies.common.jit import kernel
 from sinew_policies.common.pointcloud import WORKSPACE
 from sinew_policies.common.types import F32, F64, Grasp
 from sinew_policies.m2t2 import hand_collision
+from sinew_policies.m2t2.sampling import TABLE_HEIGHT_M
 
 REJECTIONS = ("workspace", "approach", "table", "collision", "empty")
 
@@ -39,7 +40,7 @@ class PostprocessConfig:
     max_upward_rad: float = np.pi / 18  # the approach may point this far above the horizontal
     table_z_m: float = 0.0
     table_clearance_m: float = 0.001  # between table and the lowest point of the hand
-    table_noise_m: float = 0.004  # cloud points below this height are table
+    table_noise_m: float = TABLE_HEIGHT_M  # cloud points below this height are table
     collision_points: int = 8  # this many points inside the hand are taken for noise
     min_points_between: int = 8  # fewer points between the pads are nothing to hold
     depths_m: tuple[float, ...] = (0.0, -0.0035, -0.007, 0.005, 0.01, 0.015, 0.02)  # tried by refine
