@@ -29,6 +29,12 @@ class ArmDrive:
         self._lead_s = panda.SERVO_KV / panda.SERVO_KP
         self._speed_limit = _SPEED_HEADROOM * panda.LIMITS.velocity
         self.qpos = self.dof = self.ctrl = slice(0, 7)
+        self._goal: F64
+        self._reference: F64
+        self._velocity: F64  # of the reference in this tick
+        self._track: F64  # the tracker's estimate of the commands' velocity
+        self._lead_velocity: F64
+        self._feed_forward: F64
         self._stand(panda.HOME_Q)
 
     def bind(self, model: mujoco.MjModel) -> None:
@@ -96,8 +102,8 @@ class ArmDrive:
     def _stand(self, q: F64) -> None:
         self._goal = np.array(q, np.float64)
         self._reference = self._goal.copy()
-        self._velocity = np.zeros(7)  # of the reference in this tick
-        self._track = np.zeros(7)  # the tracker's estimate of the commands' velocity
+        self._velocity = np.zeros(7)
+        self._track = np.zeros(7)
         self._lead_velocity = np.zeros(7)
         self._feed_forward = np.zeros(7)
         self._fresh = self._braking = self._streaming = False

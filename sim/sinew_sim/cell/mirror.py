@@ -26,16 +26,19 @@ class WorldPublisher:
         self._lock = runtime_dir.claim(name)
         self._writer = StateWriter(self._lock.folder / "state")
         self._generation = -1
-        self._open = True
+        self._world: World | None = world
         self.name = name
-        world.add_listener(self._publish)
         with world.lock:
             self._publish(world)
+            world.add_listener(self._publish)
 
     def close(self) -> None:
-        """Gives the name back; readers then see the host as gone."""
-        self._open = False
-        self._writer.close()
+        """Gives the name back; readers then see the host as gone. A second call does nothing."""
+        if self._world is not None:
+            with self._world.lock:
+                self._world.remove_listener(self._publish)
+                self._writer.close()
+            self._world = None
         self._lock.release()
 
     def __enter__(self) -> "WorldPublisher":
@@ -45,8 +48,6 @@ class WorldPublisher:
         self.close()
 
     def _publish(self, world: World) -> None:
-        if not self._open:
-            return
         fresh = world.generation != self._generation
         if fresh:
             self._save_model(world)

@@ -23,6 +23,7 @@ _HEADER = struct.Struct("<QQqqIIIf")  # generation, step, time, monotonic, pause
 _START = 64
 _CAPACITY = 1 << 16
 _PATIENCE_S = 0.5
+_MIN_TRIES = 50  # this process, too, may have been away for long
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,12 @@ class StateReader:
 
         DataError when the writer died inside a write, or the file is not ours.
         """
-        deadline = None
-        while deadline is None or time.monotonic() < deadline:
-            if deadline is not None:
+        deadline = time.monotonic() + _PATIENCE_S
+        tries = 0
+        while tries < _MIN_TRIES or time.monotonic() < deadline:
+            if tries > 0:
                 time.sleep(0.0002)  # the writer may have lost its processor inside a write
-            deadline = deadline or time.monotonic() + _PATIENCE_S
+            tries += 1
             magic, before = _SEQ.unpack_from(self._map, 0)
             if before == 0:
                 return None

@@ -116,6 +116,10 @@ class World:
         with self.lock:
             self._listeners.append(listener)
 
+    def remove_listener(self, listener: Callable[["World"], None]) -> None:
+        with self.lock:
+            self._listeners.remove(listener)
+
     def step(self, n: int = 1) -> None:
         """Steps physics n times (2 ms each), paused or not; control ticks fall on multiples of 10 ms."""
         with self.lock:
