@@ -36,13 +36,23 @@ def clear_of_table(T_base_grasp: F64, width_m: float, *, table_z_m: float = 0.0)
 
     Moves at most MAX_RETREAT_M, so the result may still touch; the collision check then says so.
     """
-    approach = T_base_grasp[:3, 2]
-    if approach[2] > -0.1:
-        return T_base_grasp
-    tips = fingertip_corners(opening_for(width_m)) @ T_base_grasp[:3, :3].T + T_base_grasp[:3, 3]
-    deficit = table_z_m + TABLE_CLEARANCE_M - float(tips[:, 2].min())
-    if deficit <= 0.0:
-        return T_base_grasp
-    moved = T_base_grasp.copy()
-    moved[:3, 3] -= min(deficit / -approach[2], MAX_RETREAT_M) * approach
+    return clear_all_of_table(T_base_grasp[None], np.array([width_m]), table_z_m=table_z_m)[0]
+
+
+def clear_all_of_table(T_base_grasps: F64, widths_m: F64, *, table_z_m: float = 0.0) -> F64:
+    """`clear_of_table` for grasps (N, 4, 4) and widths (N,)."""
+    z = T_base_grasps[:, 2, :]  # (N, 4) world height of the grasp's axes and origin
+    # Of a fingertip's corners the outer ones are the lowest, whichever way the closing axis tilts.
+    outer = np.minimum(widths_m + OPENING_CLEARANCE_M, MAX_OPENING_M) / 2.0 + FINGER_THICKNESS_M
+    tilted = np.abs(z[:, 0])
+    lowest = z[:, 3] + FINGERTIP_Z_M * z[:, 2] - FINGER_HALF_WIDTH_M * np.abs(z[:, 1])
+    lowest = lowest - outer * tilted
+    deficit = table_z_m + TABLE_CLEARANCE_M - lowest
+    back = np.where(
+        (deficit > 0.0) & (z[:, 2] <= -0.1),
+        np.minimum(deficit / np.maximum(-z[:, 2], 0.1), MAX_RETREAT_M),
+        0.0,
+    )
+    moved = T_base_grasps.copy()
+    moved[:, :3, 3] -= back[:, None] * T_base_grasps[:, :3, 2]
     return moved

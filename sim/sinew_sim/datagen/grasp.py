@@ -129,7 +129,8 @@ def _run(
 ) -> list[_R]:
     """Runs the jobs a few at a time, so that a deadline or an interrupt leaves little behind."""
     waiting = list(jobs)[::-1]
-    total, done = len(waiting), []
+    total = len(waiting)
+    done: list[_R] = []
     running: set[Future[_R]] = set()
     report(phase, 0, total)
     try:

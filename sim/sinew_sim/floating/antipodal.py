@@ -37,7 +37,7 @@ class ContactPairs:
     def opposite(self) -> F64:
         return self.contact + self.width_m[:, None] * self.direction
 
-    def take(self, index: NDArray[np.integer | np.bool_]) -> "ContactPairs":
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "ContactPairs":
         return ContactPairs(
             self.contact[index],
             self.direction[index],
@@ -179,11 +179,10 @@ def _shoot(
     points: F64,
     normals: F64,
     directions: F64,
-    source: NDArray[np.integer],
+    source: NDArray[np.int64],
     farthest: bool,
 ) -> tuple[ContactPairs, F64]:
     """Pairs along `directions` from points[source], with the opposite normals (P, 3)."""
-    source = np.asarray(source, np.int64)
     ray, distance, normal = surface.exits(points[source], directions)
     fits = distance <= MAX_PAIR_WIDTH_M
     ray, distance, normal = ray[fits], distance[fits], normal[fits]

@@ -6,6 +6,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from sinew_hardware.models import panda_hand
+from sinew_policies.common import jaw
 from sinew_policies.common.jaw import opening_for
 from sinew_policies.common.types import F64
 from sinew_sim.floating.frames import hand_poses
@@ -44,9 +46,9 @@ class HandChecker:
         """Distance in metres to the nearest obstacle, negative inside one, capped at 3 mm."""
         q = self._scene.hand_q
         self._data.qpos[q : q + 7] = pose7(T_base_hand)
-        self._data.qpos[list(self._scene.finger_q)] = opening_m / 2.0
+        left, right = self._scene.finger_q
+        self._data.qpos[left] = self._data.qpos[right] = opening_m / 2.0
         mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_collision(self._model, self._data)
         return float(self._data.contact.dist.min()) if self._data.ncon else _MARGIN_M
 
@@ -67,7 +69,16 @@ class HandChecker:
 
     def free(self, T_base_grasps: F64, widths_m: F64, *, margin_m: float = 0.0) -> NDArray[np.bool_]:
         """Which of the grasps (N, 4, 4) are free along their whole approach."""
-        return np.array(
-            [self.sweep_clearance(T, float(w)) >= margin_m for T, w in zip(T_base_grasps, widths_m, strict=True)],
-            bool,
-        )
+        pairs = zip(T_base_grasps, widths_m, strict=True)
+        return np.array([self.sweep_clearance(T, float(w)) >= margin_m for T, w in pairs], bool)
+
+
+def lowest_points(T_base_grasps: F64, widths_m: F64) -> F64:
+    """Height (N,) of the lowest corner of the open hand at grasps (N, 4, 4): a cheap first look at the table."""
+    z = hand_poses(T_base_grasps)[:, 2, :]  # (N, 4) heights of the hand's axes and origin
+    closed, halves = panda_hand.boxes_in_hand(0.0)  # (K, 3) each
+    lowest = z[:, :3] @ closed.T - np.abs(z[:, :3]) @ halves.T  # (N, K)
+    side = np.sign(closed[:, 1]) * (np.arange(len(closed)) >= len(panda_hand.PALM_BOXES))
+    opening = np.minimum(widths_m + jaw.OPENING_CLEARANCE_M, jaw.MAX_OPENING_M)
+    lowest += 0.5 * opening[:, None] * z[:, 1:2] * side
+    return z[:, 3] + lowest.min(axis=1)

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from sinew_hardware.models import panda_hand
-from sinew_policies.common.geometry import from_rt, matrix_from_quat, quat_from_matrix
+from sinew_policies.common.geometry import from_rt, matrix_from_quat
 from sinew_policies.common.types import F64
 from sinew_sim.floating.label import TIMESTEP_S
 from sinew_sim.floating.physics import set_physics
@@ -104,8 +104,10 @@ def build_scene(
 
 def pose7(T: F64) -> F64:
     """(7,) xyz and MuJoCo's wxyz of a transform (4, 4)."""
-    q = quat_from_matrix(T[:3, :3])
-    return np.array([*T[:3, 3], q[3], q[0], q[1], q[2]])
+    out = np.empty(7)
+    out[:3] = T[:3, 3]
+    mujoco.mju_mat2Quat(out[3:], np.ascontiguousarray(T[:3, :3]).ravel())
+    return out
 
 
 def _add_welded_hand(spec: mujoco.MjSpec) -> None:

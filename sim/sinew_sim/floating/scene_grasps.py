@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinew_policies.common.geometry import apply
-from sinew_policies.common.jaw import clear_of_table
+from sinew_policies.common.jaw import clear_all_of_table, clear_of_table
 from sinew_policies.common.types import F64
 from sinew_sim.floating.antipodal import ContactPairs, Surface, pairs_at
-from sinew_sim.floating.collision import HandChecker
+from sinew_sim.floating.collision import HandChecker, lowest_points
 from sinew_sim.floating.frames import grasp_poses, orthogonal_unit, rotate_about
 from sinew_sim.floating.object_grasps import ObjectGrasps
 from sinew_sim.floating.scene import FloatingScene
@@ -86,54 +86,57 @@ def _object(
     pairs = pairs_at(surface, points, normals)
     contact, direction = apply(T, pairs.contact), pairs.direction @ T[:3, :3].T
     tested = verdicts.nearest(pairs) if verdicts else np.full(len(pairs), -1, np.int64)
-    preferred = orthogonal_unit(direction, np.tile(_DOWN, (len(contact), 1)))
-    state, approach = np.full(n, BAD, np.int8), np.zeros((n, 3))
+    approach, held = _approaches(T, direction, verdicts, tested)  # (P, R, 3), (P, R)
+    P, R = held.shape
+    rows = np.repeat(np.arange(P), R)
+    flat = approach.reshape(-1, 3)
+    width = pairs.width_m[rows]
+    poses = clear_all_of_table(grasp_poses(contact[rows], direction[rows], flat, width), width)
+    # A hand in the table needs no collision query.
+    worth = (held != BAD) & ((lowest_points(poses, width) >= 0.0) & (flat[:, 2] <= _MAX_TILT_COS)).reshape(P, R)
+    poses = poses.reshape(P, R, 4, 4)
+
+    state, out_approach = np.full(n, BAD, np.int8), np.zeros((n, 3))
     out_dir, out_width = np.zeros((n, 3)), np.zeros(n)
-    order = np.lexsort((_reluctance(pairs), pairs.source))
-    for p in order:
+    for p in np.lexsort((_reluctance(pairs), pairs.source)):
         point = pairs.source[p]
         if state[point] == GOOD:
             continue
-        verdict, a = _best_roll(checker, T, pairs, int(p), contact, direction, preferred, verdicts, int(tested[p]))
-        if verdict == GOOD or (verdict == UNSURE and state[point] == BAD):
-            state[point], approach[point] = verdict, a
+        found, roll = _first_free(checker, poses[p], float(pairs.width_m[p]), held[p], worth[p])
+        if found == GOOD or (found == UNSURE and state[point] == BAD):
+            state[point], out_approach[point] = found, approach[p, roll]
             out_dir[point], out_width[point] = direction[p], pairs.width_m[p]
-    R = T[:3, :3].T
-    return np.full(n, index), apply(T, points), normals @ R, out_dir, approach, out_width, state
+    back = T[:3, :3].T
+    return np.full(n, index), apply(T, points), normals @ back, out_dir, out_approach, out_width, state
+
+
+def _approaches(
+    T: F64, direction: F64, verdicts: ObjectGrasps | None, tested: NDArray[np.int64]
+) -> tuple[F64, NDArray[np.int8]]:
+    """Approach directions (P, R, 3), nearest to the vertical first, and their physics verdicts (P, R)."""
+    down = orthogonal_unit(direction, np.tile(_DOWN, (len(direction), 1)))
+    rolled = [rotate_about(direction, down, np.full(len(down), roll)) for roll in _ROLLS_RAD]
+    if verdicts is None:
+        held = [np.full(len(down), GOOD, np.int8) for _ in rolled]
+    else:
+        held = [verdicts.verdict(tested, a @ T[:3, :3]) for a in rolled]
+    return np.stack(rolled, axis=1), np.stack(held, axis=1)
+
+
+def _first_free(
+    checker: HandChecker, poses: F64, width_m: float, held: NDArray[np.int8], worth: NDArray[np.bool_]
+) -> tuple[int, int]:
+    """(state, roll) of the first roll that is free and held, else of the first that might be."""
+    unsure = -1
+    for roll in np.flatnonzero(worth):
+        clearance = checker.sweep_clearance(poses[roll], width_m)
+        if clearance >= SAFE_CLEARANCE_M and held[roll] == GOOD:
+            return GOOD, int(roll)
+        if clearance >= 0.0 and unsure < 0:
+            unsure = int(roll)
+    return (BAD, 0) if unsure < 0 else (UNSURE, unsure)
 
 
 def _reluctance(pairs: ContactPairs) -> F64:
     """Order in which the pairs of one point are tried: the widest that leaves room, then the others."""
     return np.where(pairs.width_m <= _ROOMY_WIDTH_M, -pairs.width_m, pairs.width_m)
-
-
-def _best_roll(
-    checker: HandChecker,
-    T: F64,
-    pairs: ContactPairs,
-    p: int,
-    contact: F64,
-    direction: F64,
-    preferred: F64,
-    verdicts: ObjectGrasps | None,
-    tested: int,
-) -> tuple[int, F64]:
-    width = float(pairs.width_m[p])
-    unsure: F64 | None = None
-    one = slice(p, p + 1)
-    for roll in _ROLLS_RAD:
-        a = rotate_about(direction[one], preferred[one], np.array([roll]))
-        if a[0, 2] > _MAX_TILT_COS:
-            continue
-        held = 1
-        if verdicts is not None:
-            held = int(verdicts.verdict(np.array([tested]), a @ T[:3, :3])[0])
-            if held == 0:
-                continue
-        pose = grasp_poses(contact[one], direction[one], a, pairs.width_m[one])[0]
-        clearance = checker.sweep_clearance(clear_of_table(pose, width), width)
-        if clearance >= SAFE_CLEARANCE_M and held == 1:
-            return GOOD, a[0]
-        if clearance >= 0.0 and unsure is None:
-            unsure = a[0]
-    return (BAD, np.zeros(3)) if unsure is None else (UNSURE, unsure)
