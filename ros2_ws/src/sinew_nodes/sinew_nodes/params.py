@@ -17,6 +17,9 @@ from sinew_policies.common.errors import ConfigError, name_hint
 
 ConfigT = TypeVar("ConfigT")
 
+_declared_in_process: set[str] = set()  # nodes of one process share what the command line gives
+_OTHERS = ("use_sim_time", "qos_overrides", "start_type_description_service")
+
 _TYPES: dict[object, Parameter.Type] = {
     bool: Parameter.Type.BOOL,
     int: Parameter.Type.INTEGER,
@@ -81,14 +84,19 @@ def declare(node: Node, config_type: type) -> None:
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(accept)
-    ignored = ("use_sim_time", "qos_overrides", "start_type_description_service")
-    for name in overrides:
-        if name not in known and not name.startswith(ignored) and not node.has_parameter(name):
-            node.get_logger().warning(f"parameter '{name}' does not exist here; {name_hint(name, known)}")
+    _declared_in_process.update(known)
 
 
 def read(node: Node, config_type: type[ConfigT]) -> ConfigT:
-    """The parameters as they are now. Raises ConfigError for a value that is not one of the choices."""
+    """The parameters as they are now; warns of those given from outside that nobody declares.
+
+    Raises ConfigError for a value that is not one of the choices.
+    """
+    for name in getattr(node, "_parameter_overrides", {}):
+        if name not in _declared_in_process and not name.startswith(_OTHERS) and not node.has_parameter(name):
+            node.get_logger().warning(
+                f"parameter '{name}' does not exist here; {name_hint(name, _declared_in_process)}"
+            )
     values: dict[str, object] = {}
     for f in fields(cast(Any, config_type)):
         value = node.get_parameter(f.name).value

@@ -17,7 +17,7 @@ from sinew_nodes.convert.images import (
 )
 from sinew_nodes.convert.motion import joint_path, joint_state_msg, positions_by_name, trajectory_msg
 from sinew_nodes.convert.poses import pose_matrix, pose_msg, transform_matrix, transform_msg
-from sinew_nodes.convert.stamps import header_msg, seconds_ns, stamp_msg, stamp_ns
+from sinew_nodes.convert.stamps import duration_msg, header_msg, seconds_ns, stamp_msg, stamp_ns
 
 __all__ = [
     "camera_frame",
@@ -27,6 +27,7 @@ __all__ = [
     "cloud_msg",
     "depth_image_msg",
     "depth_m",
+    "duration_msg",
     "grasp_array_msg",
     "grasp_msg",
     "grasp_set",

@@ -4,7 +4,8 @@
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -80,6 +81,12 @@ class TrajectoryController:
         with self._lock:
             return self._goal
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """No tick happens inside: what `reference` says stays true until `submit`."""
+        with self._lock:
+            yield
+
     def reference(self, measured_q: F64) -> JointSample:
         """The state that the next motion continues: the last command, or the measured one after a disturbance."""
         with self._lock:
@@ -94,6 +101,7 @@ class TrajectoryController:
         with self._lock:
             self._end(Outcome.PREEMPTED, "a newer goal took over")
             self._goal, self._stop = goal, None
+            self._last = goal.motion.at(0.0)
 
     def cancel(self, goal: Goal) -> None:
         """Begins the smooth stop of `goal`; it ends as CANCELED when the arm rests."""
@@ -112,10 +120,10 @@ class TrajectoryController:
             if self._last is not None:
                 self._last = JointSample(sent, self._last.dq, self._last.ddq)
 
-    def forget(self) -> None:
-        """Drops goal and stop without motion: the arm was switched off or its driver holds by itself."""
+    def drop(self, reason: str) -> None:
+        """Ends goal and stop at once without further samples: the driver holds, or is switched off."""
         with self._lock:
-            self._end(Outcome.HALTED, "the arm was deactivated")
+            self._end(Outcome.HALTED, reason)
             self._stop = self._last = None
 
     def tick(self, dt_s: float, measured_q: F64, measured_dq: F64) -> JointSample | None:
