@@ -11,7 +11,7 @@ from sinew_sim.cell.config import CONTROL_PERIOD_S
 _FEED_FORWARD_TAU_S = 0.008
 _SPEED_HEADROOM = 1.2  # the reference catches up after a late command at most this much over the limits
 _ALPHA, _BETA = 0.5, 1.0 / 6.0  # tracker gains; beta = alpha² / (2 - alpha) settles without ringing
-_COAST_TICKS = 3
+_COAST_TICKS = 5  # a busy machine keeps a thread away for some hundredths of a second
 _SLEW_RAD = 0.05  # further away than late commands explain: go there at limited speed
 _REST_RAD_S = 0.1
 
@@ -20,7 +20,7 @@ class ArmDrive:
     """Turns joint commands at about 100 Hz into servo inputs at the physics rate.
 
     An alpha-beta tracker follows the commands' position and velocity. Commands arrive unevenly (two in one
-    tick, none in the next); the tracker goes on for up to three ticks instead of jolting the arm. When the
+    tick, none in the next); the tracker goes on for up to five ticks instead of jolting the arm. When the
     source then stays silent, it brakes within the acceleration limits if the arm was moving, else it settles
     on the last command. A servo kp (ctrl - q) - kv dq trails by kv/kp dq, so ctrl leads by that much.
     """
