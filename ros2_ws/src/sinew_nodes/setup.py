@@ -2,9 +2,18 @@
 
 from setuptools import find_packages, setup
 
-NODES = {
-    "lifecycle_manager": "sinew_nodes.lifecycle_manager:main",
-}
+NODES = (
+    "arm_node",
+    "camera_node",
+    "grasp_node",
+    "gripper_node",
+    "lifecycle_manager",
+    "record_node",
+    "robot_state_publisher",
+    "sim_host",
+    "task_node",
+    "view_node",
+)
 
 setup(
     name="sinew_nodes",
@@ -21,5 +30,5 @@ setup(
     maintainer_email="maintainers@sinew.example.com",
     description="Thin ROS 2 lifecycle nodes over sinew's devices, policies and planning; the launch runner.",
     license="Apache-2.0",
-    entry_points={"console_scripts": [f"{name} = {target}" for name, target in NODES.items()]},
+    entry_points={"console_scripts": [f"{name} = sinew_nodes.{name}:main" for name in NODES]},
 )

@@ -1,0 +1,135 @@
+"""`sinew`: each subcommand is a line of this table, and its module is imported only when it is asked for."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from sinew_policies.common.errors import ConfigError, MissingExtra, SinewError, name_hint
+from sinew_policies.common.ros_environment import enter_overlay, workspace_built
+
+
+@dataclass(frozen=True)
+class Command:
+    target: str  # "module:function"; the function takes the remaining words and returns an exit code
+    about: str
+    needs_ros: bool = False
+
+
+COMMANDS: dict[str, Command] = {
+    "doctor": Command("sinew_policies.common.doctor:main", "check this machine; each fault with its fix"),
+    "launch": Command("sinew_nodes.launch_runner.command:main", "run a launch file", needs_ros=True),
+    "datagen grasp": Command("sinew_sim.datagen.command:main", "generate labelled grasping scenes"),
+    "datagen objects": Command("sinew_sim.objects.export:main", "write generated objects as meshes"),
+    "train m2t2": Command("sinew_policies.m2t2.train:main", "train the grasping network"),
+    "eval grasp": Command("sinew_sim.evaluation.command:main", "clear seeded tables and report success rates"),
+    "bench": Command("sinew_sim.evaluation.bench:main", "measure latencies on this machine"),
+    "devices view": Command("sinew_sim.cell.viewer:main", "open the cell in MuJoCo's viewer"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] == "--version":
+        print(f"sinew {_version()}")
+        return 0
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    try:
+        name, rest = resolve(words)
+        command = COMMANDS[name]
+        if command.needs_ros and argv is None:
+            if not workspace_built():
+                raise ConfigError("the ROS 2 workspace is not built; run scripts/setup")
+            enter_overlay()
+        return load(command.target)(rest) or 0
+    except SinewError as error:
+        print(f"sinew: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away; the interpreter must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def resolve(words: Sequence[str]) -> tuple[str, list[str]]:
+    """(name in the table, remaining words).
+
+    Raises ConfigError naming the nearest commands.
+    """
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return name, list(words[length:])
+    seconds = [name.split()[1] for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if seconds:
+        second = words[1] if len(words) > 1 else ""
+        what = f"'{words[0]}' has no subcommand '{second}'" if second else f"'{words[0]}' needs a subcommand"
+        raise ConfigError(f"{what}; {name_hint(second, seconds)}")
+    firsts = {name.split()[0] for name in COMMANDS}
+    raise ConfigError(f"there is no command '{words[0]}'; {name_hint(words[0], firsts)}")
+
+
+def load(target: str) -> Callable[[Sequence[str]], int | None]:
+    """The function behind "module:function".
+
+    Raises MissingExtra where a package of an extra is not installed.
+    """
+    module, _, function = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in _EXTRAS:
+            raise MissingExtra(package, _EXTRAS[package]) from error
+        raise
+
+
+_EXTRAS = {
+    "mujoco": "sim",
+    "mink": "sim",
+    "ompl": "sim",
+    "ruckig": "sim",
+    "trimesh": "sim",
+    "coacd": "sim",
+    "viser": "view",
+    "mcap": "view",
+    "foxglove": "view",
+    "av": "view",
+    "h5py": "learning",
+    "matplotlib": "dev",
+}
+
+
+def _overview() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = ["usage: sinew COMMAND …", "", "commands:"]
+    lines += [f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items()]
+    lines += [
+        "",
+        "`sinew COMMAND --help` says more; `sinew launch --show-args pick` lists a launch file's arguments.",
+    ]
+    return "\n".join(lines)
+
+
+def _version() -> str:
+    try:
+        return version("sinew-robotics")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def program_parser(name: str, about: str) -> argparse.ArgumentParser:
+    """A parser for a subcommand, with its name as the person types it."""
+    return argparse.ArgumentParser(prog=f"sinew {name}", description=about)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
