@@ -2,7 +2,7 @@
 
 Where a ball holds many points, scanning the cloud in index order finds the first k after a short prefix.
 Where it holds few, the cells of a grid around the centre hold all hits, and a bitmap returns them in index
-order. The prefix scan is given as many tests as the grid would need; if that was not enough, the grid is used.
+order. A prefix scan that found too few within its budget is followed by the grid.
 """
 
 import numpy as np
@@ -11,6 +11,7 @@ from sinew_policies.common.jit import kernel
 from sinew_policies.common.types import F32, I32
 from sinew_policies.m2t2.pointops.grid import bin_points, cell_range
 
+_CHUNK = 64
 _SLACK = 1.0 + 1e-5  # float32 distances may round to inside the ball: look a little beyond it
 
 
@@ -29,7 +30,16 @@ def _query(xyz, centres, r2, reach, cell_m, k):  # type: ignore[no-untyped-def]
     n = xyz.shape[0]
     m = centres.shape[0]
     out = np.zeros((m, k), np.int32)
-    x, y, z = xyz[:, 0].copy(), xyz[:, 1].copy(), xyz[:, 2].copy()
+    # Padded by points that are in no ball, so that every chunk is whole.
+    chunks = (n + _CHUNK - 1) // _CHUNK
+    x, y, z = (
+        np.full(chunks * _CHUNK, np.inf, np.float32),
+        np.full(chunks * _CHUNK, np.inf, np.float32),
+        np.full(chunks * _CHUNK, np.inf, np.float32),
+    )
+    x[:n], y[:n], z[:n] = xyz[:, 0], xyz[:, 1], xyz[:, 2]
+    hit = np.empty(_CHUNK, np.uint8)
+    hit_words = hit.view(np.uint64)
     origin, size, dims, start, order = bin_points(xyz, cell_m)
     gx, gy, gz = x[order], y[order], z[order]
     bitmap = np.zeros((n + 63) // 64, np.uint64)
@@ -51,15 +61,22 @@ def _query(xyz, centres, r2, reach, cell_m, k):  # type: ignore[no-untyped-def]
             continue
 
         found = 0
-        if work * work > 4 * k * n:  # a prefix of about 2·k·n / work points is expected to do
-            for i in range(min(n, work)):
-                dx, dy, dz = px - x[i], py - y[i], pz - z[i]
-                if (dx * dx + dy * dy) + dz * dz < r2:
-                    out[c, found] = i
-                    found += 1
-                    if found == k:
-                        break
-            if found == k or work >= n:
+        if work * work > k * n:  # a prefix of about 3·k·n / work points is expected to do, and is cheaper
+            budget = min(n, max(4 * k * n // work, work))
+            tested = 0
+            while tested < budget and found < k:
+                for s in range(_CHUNK):
+                    dx, dy, dz = px - x[tested + s], py - y[tested + s], pz - z[tested + s]
+                    hit[s] = (dx * dx + dy * dy) + dz * dz < r2
+                for w in range(_CHUNK // 8):
+                    if hit_words[w] == 0:
+                        continue
+                    for s in range(8 * w, 8 * w + 8):
+                        if hit[s] and found < k:
+                            out[c, found] = tested + s
+                            found += 1
+                tested += _CHUNK
+            if found == k or tested >= n:
                 for s in range(found, k):
                     out[c, s] = out[c, 0]
                 continue
