@@ -24,6 +24,7 @@ from sinew_policies.common.errors import DeviceError
 from sinew_policies.common.types import CameraFrame
 
 _SILENT_S = 1.0
+_FIRST_FRAME_S = 8.0  # making a graphics context can take seconds
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class CameraNode(SinewNode[CameraNodeConfig]):
             try:
                 frame = self._camera.wait(seq, 0.25)
             except DeviceError as error:
-                if time.monotonic() - heard > _SILENT_S and not stop.is_set():
+                if time.monotonic() - heard > (_SILENT_S if seq >= 0 else _FIRST_FRAME_S) and not stop.is_set():
                     self.problem("silent", f"camera '{self.config.camera}' is silent: {error}")
                     if not self._camera.health().ok and not stop.wait(_SILENT_S):
                         self._recover()

@@ -3,11 +3,13 @@
 import numpy as np
 
 from sinew_hardware.interfaces import JointLimits
+from sinew_hardware.safety.limiter import JointLimiter, Step
 from sinew_nodes.trajectory.path import JointPath, JointSample, Motion
 from sinew_policies.common.errors import CommandRejected
 
 _SLACK = 1.02  # sampling and the quintic between exact knots overshoot a planner's limits a little
 _REST_RAD_S = 0.01
+_MAX_BENT_SAMPLES = 15  # the gate latches after 20
 
 
 def check_start(path: JointPath, start: JointSample, names: tuple[str, ...], tolerance_rad: float) -> None:
@@ -65,4 +67,39 @@ def check_limits(
             raise CommandRejected(
                 "end",
                 f"trajectory ends with {path.dq[-1][worst]:.3f} rad/s for '{names[worst]}'; it must end at rest",
+            )
+
+
+def check_smooth(
+    motion: Motion, start: JointSample, limits: JointLimits, names: tuple[str, ...], period_s: float
+) -> None:
+    """Raises CommandRejected for a motion that the gate would have to bend for longer than a moment.
+
+    Corners in velocity or acceleration, as between the points of a trajectory without accelerations, are
+    rounded by the gate within a few samples; a whole motion beyond the limits would end in its latch.
+    """
+    t = np.arange(period_s, motion.duration_s + 0.5 * period_s, period_s)
+    samples = [motion.at(float(x)) for x in t]
+    ddq = np.array([start.ddq, *(s.ddq for s in samples)])
+    if np.all(np.abs(np.diff(ddq, axis=0)) <= limits.jerk * period_s):
+        return
+    limiter = JointLimiter(limits, period_s)
+    limiter.reset(start.q)
+    limiter.commit(Step(start.q, start.dq, start.ddq), period_s)
+    in_row = 0
+    for x, sample in zip(t, samples, strict=True):
+        step = limiter.follow(sample.q, period_s)
+        if limiter.feasible(step, period_s):
+            in_row = 0
+        else:
+            step = limiter.clamp(sample.q, period_s)
+            in_row += 1
+        limiter.commit(step, period_s)
+        if in_row >= _MAX_BENT_SAMPLES:
+            worst = int(np.argmax(np.abs(step.q - sample.q)))
+            raise CommandRejected(
+                "jerk",
+                f"'{names[worst]}' cannot follow at {x:.2f} s within {limits.acceleration[worst]:.1f} rad/s² and "
+                f"{limits.jerk[worst]:.0f} rad/s³; give the points velocities and accelerations, or "
+                "more time",
             )

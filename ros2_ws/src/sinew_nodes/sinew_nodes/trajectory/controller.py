@@ -1,22 +1,19 @@
-"""Follows trajectory goals tick by tick: one runs, a newer one replaces it, a cancelled one stops smoothly.
+"""Follows trajectory goals tick by tick: one runs, a newer one replaces it.
 
-`tick` is called by one thread (the control loop); `submit`, `cancel` and `halt` by any.
+`tick` and `sent` are called by one thread (the control loop); `submit`, `cancel` and `drop` by any.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
-from sinew_hardware.interfaces import JointLimits
 from sinew_nodes.trajectory.path import JointSample, Motion
-from sinew_nodes.trajectory.stopping import Stop
 from sinew_policies.common.types import F64
 
-UNLIMITED = np.inf
 _DEVIATION_RAD = 0.05  # an idle arm further than this from the last command was moved by something else
 
 
@@ -58,23 +55,24 @@ class Goal:
     delay_s: float = 0.0  # until the start stamp
     elapsed_s: float = 0.0
     progress: Progress | None = None
-    _ended: bool = field(default=False, repr=False)
 
 
 class TrajectoryController:
-    def __init__(self, names: tuple[str, ...], limits: JointLimits) -> None:
+    """Gives wanted samples. It never brakes: where it gives none, the gate decelerates to hold."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
-        self._limits = limits
         self._lock = threading.RLock()
         self._goal: Goal | None = None
-        self._stop: Stop | None = None
-        self._stop_t_s = 0.0
+        self._canceling = False
+        self._moving = False
         self._last: JointSample | None = None
 
     @property
     def mode(self) -> str:
         with self._lock:
-            return "trajectory" if self._goal is not None else "hold" if self._stop is not None else "idle"
+            following = self._goal is not None and not self._canceling
+            return "trajectory" if following else "hold" if self._moving else "idle"
 
     @property
     def goal(self) -> Goal | None:
@@ -91,7 +89,7 @@ class TrajectoryController:
         """The state that the next motion continues: the last command, or the measured one after a disturbance."""
         with self._lock:
             last = self._last
-            if last is None or (self.mode == "idle" and np.abs(last.q - measured_q).max() > _DEVIATION_RAD):
+            if last is None or (not self._moving and np.abs(last.q - measured_q).max() > _DEVIATION_RAD):
                 zero = np.zeros_like(measured_q)
                 return JointSample(measured_q.copy(), zero, zero)
             return last
@@ -100,65 +98,58 @@ class TrajectoryController:
         """Starts `goal` at the next tick; a running one ends as PREEMPTED."""
         with self._lock:
             self._end(Outcome.PREEMPTED, "a newer goal took over")
-            self._goal, self._stop = goal, None
-            self._last = goal.motion.at(0.0)
+            self._goal, self._canceling = goal, False
 
     def cancel(self, goal: Goal) -> None:
-        """Begins the smooth stop of `goal`; it ends as CANCELED when the arm rests."""
-        self._halt(goal, Outcome.CANCELED, "cancelled")
-
-    def halt(self, reason: str) -> None:
-        """Begins a smooth stop whatever runs; the goal ends at once as HALTED with `reason`."""
+        """No more samples for `goal`; it ends as CANCELED when the arm has come to rest."""
         with self._lock:
-            if self._goal is not None:
-                self._begin_stop()
-                self._end(Outcome.HALTED, reason)
-
-    def follow_on(self, sent: F64) -> None:
-        """Tells what the gate really let through, so that a later stop starts from there."""
-        with self._lock:
-            if self._last is not None:
-                self._last = JointSample(sent, self._last.dq, self._last.ddq)
+            if goal is self._goal:
+                self._canceling = True
 
     def drop(self, reason: str) -> None:
-        """Ends goal and stop at once without further samples: the driver holds, or is switched off."""
+        """Ends the goal at once as HALTED with `reason`."""
         with self._lock:
             self._end(Outcome.HALTED, reason)
-            self._stop = self._last = None
+
+    def forget(self) -> None:
+        """After a pause the arm may stand anywhere."""
+        with self._lock:
+            self._last, self._moving = None, False
+
+    def sent(self, q: F64, dt_s: float, *, altered: bool, at_rest: bool) -> None:
+        """What really went to the arm in this tick; a stop or the next goal continues from there."""
+        with self._lock:
+            self._moving = not at_rest
+            if at_rest:
+                zero = np.zeros_like(q)
+                self._last = JointSample(q, zero, zero)
+                if self._canceling:
+                    self._end(Outcome.CANCELED, "cancelled; the arm holds")
+            elif altered and self._last is not None and dt_s > 0.0:
+                dq = (q - self._last.q) / dt_s
+                self._last = JointSample(q, dq, (dq - self._last.dq) / dt_s)
 
     def tick(self, dt_s: float, measured_q: F64, measured_dq: F64) -> JointSample | None:
-        """The next command, None while the arm idles. `dt_s`: time since the last tick."""
+        """The wanted sample of this period, None when there is none. `dt_s`: time since the last tick."""
         with self._lock:
-            if self._stop is not None:
-                return self._tick_stop(dt_s)
-            if self._goal is not None:
-                return self._tick_goal(self._goal, dt_s, measured_q, measured_dq)
-            return None
+            goal = self._goal
+            if goal is None or self._canceling:
+                return None
+            if goal.delay_s > 0.0:
+                goal.delay_s -= dt_s
+                return None
+            return self._follow(goal, dt_s, measured_q, measured_dq)
 
-    def _tick_stop(self, dt_s: float) -> JointSample | None:
-        assert self._stop is not None
-        self._stop_t_s += dt_s
-        self._last = self._stop.at(self._stop_t_s)
-        if self._stop_t_s >= self._stop.duration_s:
-            self._stop = None
-            self._end(Outcome.CANCELED, "cancelled; the arm holds")
-        return self._last
-
-    def _tick_goal(self, goal: Goal, dt_s: float, q: F64, dq: F64) -> JointSample | None:
-        if goal.delay_s > 0.0:
-            goal.delay_s -= dt_s
-            return self._last
+    def _follow(self, goal: Goal, dt_s: float, q: F64, dq: F64) -> JointSample | None:
         tol = goal.tolerances
         if self._last is not None and goal.elapsed_s > 0.0:
             fault = _violation(self._names, self._last.q - q, tol.path_rad, "rad") or _violation(
                 self._names, self._last.dq - dq, tol.path_rad_s, "rad/s"
             )
             if fault:
-                self._begin_stop()
-                self._end(
-                    Outcome.PATH_TOLERANCE, f"at {goal.elapsed_s:.2f} s of {goal.motion.duration_s:.2f} s: {fault}"
-                )
-                return self._tick_stop(dt_s)
+                where = f"at {goal.elapsed_s:.2f} s of {goal.motion.duration_s:.2f} s"
+                self._end(Outcome.PATH_TOLERANCE, f"path tolerance violated {where}: {fault}")
+                return None
         goal.elapsed_s += dt_s
         wanted = goal.motion.at(goal.elapsed_s)
         self._last = wanted
@@ -171,23 +162,11 @@ class TrajectoryController:
             if not fault:
                 self._end(Outcome.DONE, "")
             elif late_s > tol.goal_time_s:
-                self._end(Outcome.GOAL_TOLERANCE, f"{late_s:.2f} s after its end: {fault}")
+                self._end(Outcome.GOAL_TOLERANCE, f"goal tolerance violated {late_s:.2f} s after the end: {fault}")
         return wanted
 
-    def _halt(self, goal: Goal, outcome: Outcome, reason: str) -> None:
-        with self._lock:
-            if goal is self._goal and self._stop is None:
-                if self._last is None:
-                    self._end(outcome, reason)
-                else:
-                    self._begin_stop()
-
-    def _begin_stop(self) -> None:
-        if self._last is not None and self._stop is None:
-            self._stop, self._stop_t_s = Stop(self._last, self._limits), 0.0
-
     def _end(self, outcome: Outcome, reason: str) -> None:
-        goal, self._goal = self._goal, None
+        goal, self._goal, self._canceling = self._goal, None, False
         if goal is not None:
             goal.on_end(outcome, reason)
 
