@@ -11,12 +11,14 @@ import mujoco
 import numpy as np
 
 from sinew_hardware.models.panda import HAND_BODY, JOINT_NAMES, build_arm
+from sinew_hardware.safety.envelope import HAND_POINTS, Workspace
 from sinew_policies.common.errors import CloudError
 from sinew_policies.common.types import F32, F64, I32
 
 _HAND_BODIES = (HAND_BODY, "panda_leftfinger", "panda_rightfinger")
 _ARM, _HAND, _HELD, _FIXED, _VOXEL, _TARGET = range(6)
 _MAX_VOXELS = 4000
+_WORKSPACE_MARGIN_M = 0.001  # the gate forecasts the braking way to about this
 _MAX_MARGIN_M = 0.03  # contacts are reported up to this distance, so no clearance may exceed it
 
 
@@ -76,9 +78,17 @@ def cell_boxes() -> tuple[Box, ...]:
 class PlanningScene:
     """Answers whether joint angles collide. Not thread-safe: it owns one scratch state."""
 
-    def __init__(self, boxes: tuple[Box, ...] | None = None, *, voxel_m: float = 0.012) -> None:
+    def __init__(
+        self,
+        boxes: tuple[Box, ...] | None = None,
+        *,
+        voxel_m: float = 0.012,
+        workspace: Workspace | None = None,
+    ) -> None:
+        """`workspace` must be the safety gate's, which would stop a motion that leaves it."""
         self._boxes = cell_boxes() if boxes is None else boxes
         self._voxel_m = voxel_m
+        self._workspace = workspace or Workspace()
         self._voxels: F64 = np.zeros((0, 3))
         self._target: Target | None = None
         self._held: Held | None = None
@@ -131,14 +141,16 @@ class PlanningScene:
         self._data.qpos[len(JOINT_NAMES) :] = self._width_m / 2.0
 
     def collides(self, q: F64, tolerance: Tolerance = FREE) -> bool:
-        """Whether joint angles (7,) collide with the robot itself, the cell, the cloud or the held object."""
-        return bool(self._offending(q, tolerance).any())
+        """Whether joint angles (7,) collide with the robot itself, the cell, the cloud or the held object, or
+        put the hand outside the workspace.
+        """
+        return bool(self._offending(q, tolerance).any()) or not self._inside()
 
     def explain(self, q: F64, tolerance: Tolerance = FREE) -> str:
         """The deepest collision as 'geom against geom', empty when free."""
         bad = self._offending(q, tolerance)
         if not bad.any():
-            return ""
+            return "" if self._inside() else "panda_hand outside the workspace"
         index = int(np.argmin(np.where(bad, self._data.contact.dist, np.inf)))
         names = [self._name(int(g)) for g in self._data.contact.geom[index]]
         return f"{names[0]} against {names[1]} ({self._data.contact.dist[index] * 1e3:.1f} mm)"
@@ -182,6 +194,11 @@ class PlanningScene:
             bad &= ~held
         return bad
 
+    def _inside(self) -> bool:
+        """Whether the hand of the configuration checked last is in the workspace."""
+        R = self._data.xmat[self._hand].reshape(3, 3)
+        return self._workspace.contains(HAND_POINTS @ R.T + self._data.xpos[self._hand], _WORKSPACE_MARGIN_M)
+
     def _rebuild(self) -> None:
         spec = mujoco.MjSpec()
         build_arm(spec, visual=False)
@@ -208,6 +225,7 @@ class PlanningScene:
                 )
         self._model = spec.compile()
         self._data = mujoco.MjData(self._model)
+        self._hand = self._model.body(HAND_BODY).id
         self._roles = self._geom_roles()
         self.set_width(self._width_m)
 

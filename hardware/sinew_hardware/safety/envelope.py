@@ -10,7 +10,7 @@ from sinew_hardware.models.panda_hand import FINGERTIP_Z_M
 from sinew_policies.common.types import F64
 
 # Points of the hand that must stay inside: its origin and the outside of both fingertips when open.
-_HAND_POINTS: F64 = np.array([[0.0, 0.0, 0.0], [0.0, 0.05, FINGERTIP_Z_M], [0.0, -0.05, FINGERTIP_Z_M]])
+HAND_POINTS: F64 = np.array([[0.0, 0.0, 0.0], [0.0, 0.05, FINGERTIP_Z_M], [0.0, -0.05, FINGERTIP_Z_M]])
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,15 @@ class Workspace:
     lower: tuple[float, float, float] = (-0.85, -0.85, -0.005)
     upper: tuple[float, float, float] = (0.95, 0.95, 1.3)
     planes: tuple[Plane, ...] = ()
+
+    def contains(self, points: F64, margin_m: float = 0.0) -> bool:
+        """Whether points (N, 3) in base_link lie inside, `margin_m` away from every bound."""
+        inside = bool(
+            np.all(points >= np.array(self.lower) + margin_m) and np.all(points <= np.array(self.upper) - margin_m)
+        )
+        return inside and all(
+            float(np.min(points @ np.array(plane.normal))) >= plane.offset_m + margin_m for plane in self.planes
+        )
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Envelope:
         self._data.qpos[: len(JOINT_NAMES)] = q
         mujoco.mj_kinematics(self._model, self._data)
         R = self._data.xmat[self._hand].reshape(3, 3)
-        points = _HAND_POINTS @ R.T + self._data.xpos[self._hand]  # (3, 3)
+        points = HAND_POINTS @ R.T + self._data.xpos[self._hand]  # (3, 3)
         if np.any(points < self._lower) or np.any(points > self._upper):
             return self._box_breach(points)
         for plane in self._workspace.planes:
