@@ -37,7 +37,7 @@ _GOODBYE_S = 0.8
 
 @dataclass(frozen=True)
 class ManagerConfig:
-    node_names: tuple[str, ...] = parameter((), "nodes to bring up, in this order")
+    node_names: tuple[str, ...] = parameter(("",), "nodes to bring up, in this order")  # rclpy: [] has no type
     transition_timeout_s: float = parameter(
         60.0, "longest configuration or activation of one node", low=1.0, high=600.0
     )
