@@ -4,8 +4,10 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
 from sinew_policies.common.errors import MeshError
-from sinew_policies.common.types import F64
-from sinew_sim.objects.model import Hull
+from sinew_policies.common.types import F64, I32
+
+Hull = tuple[F64, I32]
+"""Vertices (v, 3) in metres and outward triangles (f, 3) of one convex piece."""
 
 
 def convex_hull(points: F64) -> Hull:

@@ -17,9 +17,8 @@ import trimesh
 
 from sinew_policies.common.errors import MeshError
 from sinew_sim.objects import pieces
-from sinew_sim.objects.convex import convex_hull
+from sinew_sim.objects.convex import Hull, convex_hull
 from sinew_sim.objects.mesh_repair import CleanMesh, read_mesh, simplified
-from sinew_sim.objects.model import Hull
 
 UNUSABLE = 3
 
@@ -66,8 +65,8 @@ def _decompose(mesh: CleanMesh) -> tuple[Hull, ...]:
     coarse = simplified(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), _FACES)
     parts = coacd.run_coacd(
         coacd.Mesh(np.asarray(coarse.vertices), np.asarray(coarse.faces)),
-        threshold=0.08,
-        max_convex_hull=12,
+        threshold=0.05,
+        max_convex_hull=24,
         preprocess_resolution=30,
         mcts_iterations=60,
         seed=0,

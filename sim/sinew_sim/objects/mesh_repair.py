@@ -75,14 +75,14 @@ def _load(path: Path) -> trimesh.Trimesh:
     logging.getLogger("trimesh").setLevel(logging.CRITICAL)
     try:
         with path.open("rb") as file:
-            scene = trimesh.load_scene(file, file_type=kind, allow_remote=False, **options)
+            scene = trimesh.load_scene(file, file_type=kind, allow_remote=False, process=False, **options)
         parts = [g for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
     except MemoryError as e:
         raise MeshError("the file asks for more memory than a mesh may take") from e
     except Exception as e:  # the readers raise whatever their parsing runs into
         raise MeshError(f"not a readable {kind.upper()} file ({type(e).__name__}: {_short(e)})") from e
     if not parts:
-        raise MeshError("no triangles in the file; expected a surface mesh")
+        raise MeshError("no triangles could be read; expected a surface mesh")
     vertices = np.concatenate([np.asarray(p.vertices, np.float64) for p in parts])
     start = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
     faces = np.concatenate([np.asarray(p.faces, np.int64) + s for p, s in zip(parts, start, strict=True)])

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sinew_policies.common.types import F64, I32
+from sinew_sim.objects.convex import Hull
 
 VISUAL_GROUP = 2
 HULL_GROUP = 3
-
-Hull = tuple[F64, I32]
-"""Vertices (v, 3) in metres and outward triangles (f, 3) of one convex piece."""
 
 _TORSION_M = 0.005  # torsional friction of a fingertip-sized patch
 _ROLLING_M = 0.0001

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sinew_policies.common.types import F64, I32
-from sinew_sim.objects.model import Hull
+from sinew_sim.objects.convex import Hull
 
 
 @dataclass(frozen=True, eq=False)

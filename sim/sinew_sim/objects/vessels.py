@@ -4,7 +4,7 @@ import manifold3d
 import numpy as np
 
 from sinew_policies.common.types import F64, I32
-from sinew_sim.objects.model import Hull
+from sinew_sim.objects.convex import Hull
 from sinew_sim.objects.shapes import Shape, circle, loft, rectangle, sweep
 
 _SIDES = 24

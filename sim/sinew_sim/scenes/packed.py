@@ -9,9 +9,11 @@ from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F64
 from sinew_sim.objects.model import ObjectModel
+from sinew_sim.objects.standing import standing_angle_rad
 from sinew_sim.scenes.table import WORKSPACE_HIGH, WORKSPACE_LOW, TableWorld, rotation
 
 UPRIGHT_RAD = np.deg2rad(8.0)
+_ROLLS_RAD = np.deg2rad(6.0)
 _GAPS_M = (0.012, 0.008, 0.004)  # tried in this order: crowded scenes get closer neighbours
 _LAYOUTS_PER_GAP = 12
 _SPOTS = 60
@@ -44,7 +46,11 @@ def place_packed(objects: Sequence[ObjectModel], seed: int) -> F64:
 
 def _good(world: TableWorld) -> bool:
     poses = world.poses
-    upright = all(rotation(p[3:7])[2, 2] > np.cos(UPRIGHT_RAD) for p in poses)
+    # A ball or an egg from a mesh folder stands nowhere; where it comes to lie is as upright as it gets.
+    upright = all(
+        rotation(p[3:7])[2, 2] > np.cos(UPRIGHT_RAD) or standing_angle_rad(o.hull_points) < _ROLLS_RAD
+        for p, o in zip(poses, world.objects, strict=True)
+    )
     return upright and all(world.inside(i) for i in range(len(poses))) and world.penetration() < 0.001
 
 
