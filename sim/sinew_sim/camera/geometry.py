@@ -1,5 +1,7 @@
 """Intrinsics and poses of MuJoCo cameras in the optical convention (x right, y down, z out)."""
 
+import math
+
 import mujoco
 import numpy as np
 
@@ -28,7 +30,7 @@ def camera_model(model: mujoco.MjModel, camera: str, width: int, height: int) ->
     cam = camera_id(model, camera)
     if model.cam_projection[cam] != mujoco.mjtProjection.mjPROJ_PERSPECTIVE:
         raise ConfigError(f"camera '{camera}' is orthographic; intrinsics need a perspective camera with fovy")
-    f = 0.5 * height / np.tan(0.5 * np.deg2rad(float(model.cam_fovy[cam])))
+    f = 0.5 * height / math.tan(0.5 * math.radians(float(model.cam_fovy[cam])))
     return CameraModel(width, height, f, f, 0.5 * (width - 1), 0.5 * (height - 1))
 
 

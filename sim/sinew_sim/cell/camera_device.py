@@ -197,6 +197,9 @@ class SimCamera:
                         mirror.model, self._camera, self._mount.width, self._mount.height, backend=self._render
                     )
                     made_for = mirror.generation
+                    # The first exposure makes the graphics context and loads compiled code: too late to keep.
+                    self._expose(mirror, renderer, state, seq)
+                    continue
                 seq += 1
                 waiting.append(self._expose(mirror, renderer, state, seq))
                 # Multiples of the period keep two cameras in phase; a slow one skips instead of lagging.

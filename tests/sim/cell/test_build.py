@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sinew_hardware.models import panda
+from sinew_hardware.planning.scene import cell_boxes
 from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.geometry import apply, inverse
 from sinew_sim.camera.geometry import camera_model, world_from_optical
@@ -142,3 +143,18 @@ def test_pile_and_empty_cells_build():
 def test_bad_configurations_are_refused(change, text):
     with pytest.raises(ConfigError, match=text):
         CellConfig(**change)
+
+
+def test_planner_and_simulator_have_the_same_bin():
+    boxes = {box.name: box for box in cell_boxes() if box.name.startswith("bin")}
+    assert len(boxes) == 4
+    faces = {
+        axis: sorted(
+            abs(np.array(box.centre)[axis] - layout.BIN_CENTRE_M[axis]) - np.array(box.half)[axis]
+            for box in boxes.values()
+        )[-2:]
+        for axis in (0, 1)
+    }
+    for axis in (0, 1):
+        assert np.allclose(faces[axis], layout.BIN_INNER_M[axis] / 2, atol=1e-9)
+    assert all(box.centre[2] + box.half[2] == pytest.approx(layout.BIN_HEIGHT_M) for box in boxes.values())
