@@ -41,7 +41,10 @@ class PostprocessConfig:
     table_z_m: float = 0.0
     table_clearance_m: float = 0.001  # between table and the lowest point of the hand
     table_noise_m: float = TABLE_HEIGHT_M  # cloud points below this height are table
-    collision_points: int = 8  # this many points inside the hand are taken for noise
+    # This many points inside the hand are taken for noise. With 30,000 points and stereo noise, on training
+    # objects, 4 rejects 5 % of free grasps and catches 85 % of colliding ones; 8 gives 2 % and 76 %. The rest
+    # collides with sides that the camera did not see.
+    collision_points: int = 4
     min_points_between: int = 8  # fewer points between the pads are nothing to hold
     depths_m: tuple[float, ...] = (0.0, -0.0035, -0.007, 0.005, 0.01, 0.015, 0.02)  # tried by refine
 

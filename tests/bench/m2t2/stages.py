@@ -1,8 +1,8 @@
 """From depth image to grasp list without the network: each stage on a rendered scene.
 
-What the network would propose is replaced by seeded candidates on the objects: 600 decoded contacts on visible
-points above the table with random closing and downward approach directions, more than the shipped model
-decodes.
+What the network would propose is replaced by seeded candidates on the objects: 1500 decoded contacts on visible
+points above the table with random closing and downward approach directions, as many as the predictor
+decodes at most.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from sinew_policies.m2t2.sampling import TABLE_HEIGHT_M, choose_points
 
 GROUP = "depth to grasps"
 LIMIT_MS = 60.0
-CANDIDATES = 600
+CANDIDATES = 1500
 QUERIES = 12
 
 

@@ -96,7 +96,7 @@ def test_the_way_in_is_checked_too() -> None:
 def test_noise_points_are_tolerated_but_not_an_object() -> None:
     good = grasp((0.5, 0.0, 0.06))
     finger = np.array([0.5 + jaw.opening_for(0.04) / 2 + 0.005, 0.0, 0.06], np.float32)
-    few, many = (finger + 1e-4 * np.arange(n)[:, None].astype(np.float32) for n in (8, 9))
+    few, many = (finger + 1e-4 * np.arange(n)[:, None].astype(np.float32) for n in (4, 5))
     assert reason(good, np.concatenate([SCENE, few])) == ""
     assert reason(good, np.concatenate([SCENE, many])) == "collision"
 
