@@ -35,6 +35,7 @@ class HandChecker:
         self._model.geom_contype[:] = np.where(solid & hand, _HAND, 0)
         self._model.geom_conaffinity[:] = np.where(solid & ~hand, _HAND, 0)
         self._model.geom_margin[hand] = _MARGIN_M
+        self._model.body_margin[list(scene.hand_bodies)] = _MARGIN_M  # the broad phase reads this one
         self._data = mujoco.MjData(self._model)
         self.update(data)
 

@@ -35,7 +35,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True)
-class TestSettings:
+class LabelSettings:
     force_n: float = panda_hand.DEFAULT_FORCE_N
     pad_friction: float = 0.7  # a little below the cell's pads, so that labels keep a margin
 
@@ -43,8 +43,8 @@ class TestSettings:
 class GraspTester:
     """Tests grasps of one object; not thread-safe."""
 
-    def __init__(self, obj: ObjectModel, settings: TestSettings | None = None) -> None:
-        self._settings = settings or TestSettings()
+    def __init__(self, obj: ObjectModel, settings: LabelSettings | None = None) -> None:
+        self._settings = settings or LabelSettings()
         spec = mujoco.MjSpec()
         set_physics(spec, timestep_s=TIMESTEP_S, noslip=0)
         panda_hand.add_hand(spec.worldbody, spec, visual=False)

@@ -14,7 +14,7 @@ from sinew_policies.common.jaw import opening_for
 from sinew_policies.common.types import F64
 from sinew_sim.floating.antipodal import ContactPairs, Surface, sample_pairs, spread
 from sinew_sim.floating.frames import grasp_poses, orthogonal_unit, rotate_about
-from sinew_sim.floating.label import GraspTester, Outcome, TestSettings
+from sinew_sim.floating.label import GraspTester, Outcome, LabelSettings
 from sinew_sim.objects.model import ObjectModel
 
 N_PAIRS = 60
@@ -104,7 +104,7 @@ def grade_object(
     *,
     n_pairs: int = N_PAIRS,
     n_rolls: int = N_ROLLS,
-    settings: TestSettings | None = None,
+    settings: LabelSettings | None = None,
 ) -> ObjectGrasps:
     """Samples pairs over the whole object and tests each with `n_rolls` approaches, evenly around."""
     pairs = sample_pairs(Surface(obj.vertices, obj.faces), _SURFACE_POINTS, rng)
