@@ -14,6 +14,7 @@ from sinew_interfaces.action import ClearTable
 from sinew_interfaces.msg import GraspArray, ObjectCount
 
 from sinew_nodes import convert, qos, topics
+from sinew_nodes.demo.picture import draw_grasps
 from sinew_nodes.tf.listener import TransformListener
 from sinew_policies.common.errors import DeviceTimeout
 
@@ -115,13 +116,9 @@ class DemoClient:
 
     def first_picture(self) -> Any:
         """The image of the first grasps with the best ten drawn in, or None when there were none."""
-        from sinew_nodes.demo.picture import draw_grasps
-
         if self.first_grasps is None or self.image_of_first_grasps is None or self.info is None:
             return None
         grasps = convert.grasp_set(self.first_grasps)
         T_base_cam = self.tf.buffer.lookup(grasps.frame_id, self.info.header.frame_id, timeout_s=2.0)
         best, model = grasps.executable[:10], convert.camera_model(self.info)
-        return draw_grasps(
-            convert.rgb(self.image_of_first_grasps), best, convert.camera_model(self.info), T_base_cam
-        )
+        return draw_grasps(convert.rgb(self.image_of_first_grasps), best, model, T_base_cam)
