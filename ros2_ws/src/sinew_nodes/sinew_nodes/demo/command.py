@@ -127,7 +127,7 @@ def _launch_arguments(args: argparse.Namespace, out: Path) -> list[str]:
         "devices": "sim",
         "scene": args.scene,
         "seed": args.seed,
-        "objects": args.objects,
+        "n_objects": args.objects,
         "compute": args.compute,
         "record": "true",
         "record_dir": out.resolve(),
