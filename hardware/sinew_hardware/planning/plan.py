@@ -1,6 +1,6 @@
 """The planner: a goal in, a checked jerk-limited trajectory out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,12 +123,7 @@ class Planner:
             raise Unreachable(f"the goal is in collision: {blocked}; choose another goal or clear the way")
 
     def _search(self, q_from: F64, q_to: F64, tolerance: Tolerance) -> F64:
-        wide = Tolerance(
-            max(tolerance.clearance_m, self.settings.search_clearance_m),
-            tolerance.fixed_clearance_m,
-            tolerance.touch_target,
-            tolerance.ignore_held,
-        )
+        wide = replace(tolerance, clearance_m=max(tolerance.clearance_m, self.settings.search_clearance_m))
         # Start and goal themselves may lie nearer to something than the search likes.
         roomy = not self.scene.collides(q_from, wide) and not self.scene.collides(q_to, wide)
         used = wide if roomy else tolerance

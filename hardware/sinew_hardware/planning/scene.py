@@ -19,6 +19,7 @@ _HAND_BODIES = (HAND_BODY, "panda_leftfinger", "panda_rightfinger")
 _ARM, _HAND, _HELD, _FIXED, _VOXEL, _TARGET = range(6)
 _MAX_VOXELS = 4000
 _WORKSPACE_MARGIN_M = 0.001  # the gate forecasts the braking way to about this
+_MAX_SELF_MARGIN_M = 0.01
 _MAX_MARGIN_M = 0.03  # contacts are reported up to this distance, so no clearance may exceed it
 
 
@@ -53,6 +54,7 @@ class Tolerance:
 
     clearance_m: float = 0.005
     fixed_clearance_m: float | None = None  # hand and held object against table and bin; None = clearance_m
+    self_clearance_m: float = 0.006  # the safety gate's forecast of a stop is about that good
     touch_target: bool = False  # hand and held object may touch the target's points
     ignore_held: bool = False  # the held object touches what it stood on
 
@@ -184,7 +186,8 @@ class PlanningScene:
         held = (first == _HELD) | (second == _HELD)
         near_hand = (first == _HAND) | (first == _HELD)
         limit = np.full(len(dist), tolerance.clearance_m)
-        limit[own] = 0.0
+        limit[own] = tolerance.self_clearance_m
+        limit[own & held] = 0.0
         if tolerance.fixed_clearance_m is not None:
             limit[near_hand & (second == _FIXED)] = tolerance.fixed_clearance_m
         bad = dist < limit
@@ -202,6 +205,8 @@ class PlanningScene:
     def _rebuild(self) -> None:
         spec = mujoco.MjSpec()
         build_arm(spec, visual=False)
+        for geom in spec.geoms:
+            geom.margin = _MAX_SELF_MARGIN_M
         world = spec.worldbody
         for box in self._boxes:
             geom = world.add_geom(name=box.name, type=mujoco.mjtGeom.mjGEOM_BOX, size=box.half, pos=box.centre)

@@ -35,6 +35,7 @@ class GateConfig:
     grace_ticks: int = 2  # a late source coasts so long before the arm decelerates
     idle_s: float = 0.1  # after a pause without calls the arm is taken to stand still
     resync_rad: float = 0.05  # after a pause, continue from the measured state if it is this far off
+    forecast_slack_m: float = 0.005  # joints brake side by side, a path bends: the forecast is not exact
     tracking_rad: float = 0.5  # the arm this far from its command is out of control: latch
     still_rad_s: float = 0.05  # measured speed below which a reset is allowed
 
@@ -315,12 +316,16 @@ class Gate:
         return step, GateEvent("clamped", message, now_s)
 
     def _require_inside(self, step: Step) -> None:
-        """Checks where the arm will be when it brakes after this sample: seeing a wall at it is too late."""
+        """Checks the sample and where the arm would come to rest if it braked after it: seeing a wall when
+        one is at it is too late.
+        """
         if self._check is None:
             return
-        breach = self._check(self._limiter.stop_reach(step))
+        breach = self._check(step.q)
         if breach is None:
-            return
+            breach = self._check(self._limiter.stop_reach(step))
+            if breach is None or breach.depth_m <= self._config.forecast_slack_m:
+                return
         present = self._check(self._limiter.q)
         # An arm that already stands outside may come back, otherwise nothing could ever free it.
         if present is None or present.reason != breach.reason or breach.depth_m > present.depth_m:
