@@ -21,6 +21,7 @@ import numpy as np
 
 from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.seeds import stream
+from sinew_policies.common.types import F64
 from sinew_policies.m2t2.shards import TrainingScene, write_shard
 from sinew_sim.camera.noise import noise_preset
 from sinew_sim.datagen.point_labels import label_points
@@ -32,7 +33,7 @@ from sinew_sim.floating.view import CalibrationError, SceneCamera, ViewRange, dr
 from sinew_sim.objects.generator import generate
 from sinew_sim.objects.model import ObjectModel
 from sinew_sim.scenes.make import make_scene
-from sinew_sim.scenes.spec import SceneSpec
+from sinew_sim.scenes.spec import SceneKind, SceneSpec
 
 VERSION = 1
 SCENES_PER_SHARD = 8
@@ -180,7 +181,7 @@ def _make_shard(job: tuple[GraspDataConfig, int]) -> _ShardCount:
 def make_exposures(config: GraspDataConfig, index: int) -> list[TrainingScene]:
     """All labelled exposures of scene `index`."""
     pool = _pool(config.seed, config.objects)
-    objects, poses = _settled(config, index, pool)
+    objects, poses = settled_objects(config, index)
     scene = build_scene(objects, poses)
     data = mujoco.MjData(scene.model)
     mujoco.mj_forward(scene.model, data)
@@ -208,17 +209,16 @@ def make_exposures(config: GraspDataConfig, index: int) -> list[TrainingScene]:
     return out
 
 
-def _settled(
-    config: GraspDataConfig, index: int, pool: tuple[ObjectModel, ...]
-) -> tuple[tuple[ObjectModel, ...], np.ndarray]:
-    """Objects and poses of scene `index`; crowded draws that do not fit are drawn again with fewer objects."""
+def settled_objects(config: GraspDataConfig, index: int) -> tuple[tuple[ObjectModel, ...], F64]:
+    """Objects and poses (n, 7) of scene `index`; crowded draws that do not fit are drawn again with fewer."""
+    pool = _pool(config.seed, config.objects)
     rng = stream(config.seed, "scene", index)
-    kind = "packed" if rng.random() < 0.5 else "pile"
+    kind: SceneKind = "packed" if rng.random() < 0.5 else "pile"
     n = int(rng.integers(1, _MOST_OBJECTS + 1))
     fault: ConfigError | None = None
     for _ in range(_TRIES):
         try:
-            made = make_scene(SceneSpec(kind, int(rng.integers(2**31)), n_objects=n), pool)  # type: ignore[arg-type]
+            made = make_scene(SceneSpec(kind, int(rng.integers(2**31)), n_objects=n), pool)
         except ConfigError as error:
             fault, n = error, max(1, n - 1)
             continue
