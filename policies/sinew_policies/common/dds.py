@@ -16,15 +16,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SEGMENT_BYTES = 64 << 20
-"""Segment of one participant; pages are only taken when a message is written."""
+"""Segment of one process; it is taken whole from /dev/shm when the process starts."""
 MESSAGE_BYTES = 16 << 20
 
 _SHM = Path("/dev/shm")
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _MIN_SEGMENT_BYTES = 1 << 20
 _DOMAINS = range(1, 101)  # above 101 the ports collide with those the system hands out
+_PROCESSES = 16
 _FRESH_S = 10.0
-_OURS = re.compile(r"^(?:sem\.)?(fastrtps_(?:port\d+|[0-9a-f]{8,}))(?:_el|_sl|_mutex)?$")
+_OURS = re.compile(r"^(?:sem\.)?((?:fastdds|fastrtps)_(?:port\d+|[0-9a-f]{8,}))(?:_el|_sl|_mutex)?$")
 
 
 def dds_environment(environment: Mapping[str, str], shm_bytes: int | None = None) -> dict[str, str]:
@@ -42,8 +43,8 @@ def dds_environment(environment: Mapping[str, str], shm_bytes: int | None = None
 
 
 def segment_bytes(free_bytes: int) -> int:
-    """Segment size for a shared memory with so much room: few processes send images, so each may take a quarter."""
-    return max(_MIN_SEGMENT_BYTES, min(SEGMENT_BYTES, (free_bytes // 4) >> 20 << 20))
+    """Segment size for a shared memory with so much room: a launch and its tools are up to 16 processes."""
+    return max(_MIN_SEGMENT_BYTES, min(SEGMENT_BYTES, (free_bytes // _PROCESSES) >> 20 << 20))
 
 
 def shared_memory_free() -> int:
@@ -74,7 +75,7 @@ def free_domain(environment: Mapping[str, str] | None = None) -> int:
 def clean_stale_segments(folder: Path = _SHM) -> int:
     """Removes the shared-memory files that killed processes left behind; returns how many."""
     groups: dict[str, list[Path]] = {}
-    for path in folder.glob("*fastrtps_*"):
+    for path in folder.iterdir() if folder.is_dir() else ():
         match = _OURS.match(path.name)
         if match:
             groups.setdefault(match[1], []).append(path)

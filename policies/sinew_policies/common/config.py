@@ -1,0 +1,117 @@
+"""Configuration: a frozen dataclass, a YAML file over its defaults, dotted overrides over the file.
+
+A command takes `--config FILE` and words such as `train.lr=1e-4`; unknown names are refused with the nearest
+valid one. Values are checked by type on the way in, and by the dataclass's own `__post_init__`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import draccus
+import yaml
+from draccus.utils import DraccusException
+
+from sinew_policies.common.errors import ConfigError, name_hint
+
+ConfigT = TypeVar("ConfigT")
+Tree = Mapping[str, Any]
+
+
+def load(config_type: type[ConfigT], file: Path | None = None, overrides: Iterable[str] = ()) -> ConfigT:
+    """Defaults of `config_type`, then `file`, then `overrides` such as "optimiser.lr=1e-4".
+
+    Raises ConfigError: no such file, not YAML, unknown name, or a value of the wrong type or outside its range.
+    """
+    tree: dict[str, Any] = dict(_read(file)) if file is not None else {}
+    check_names(config_type, tree, str(file))
+    for override in overrides:
+        _apply(config_type, tree, override)
+    return decode(config_type, tree)
+
+
+def decode(config_type: type[ConfigT], tree: Tree) -> ConfigT:
+    """A dataclass from nested mappings; names that are left out keep their defaults.
+
+    Raises ConfigError as `load`.
+    """
+    check_names(config_type, tree, config_type.__name__)
+    try:
+        return draccus.decode(config_type, dict(tree))
+    except (DraccusException, ValueError, TypeError) as error:
+        raise ConfigError(f"{config_type.__name__}: {error}; correct that value") from error
+
+
+def to_yaml(config: object) -> str:
+    """YAML that `load` reads back to an equal object."""
+    return yaml.safe_dump(draccus.encode(config), sort_keys=False)
+
+
+def save(config: object, file: Path) -> None:
+    file.write_text(to_yaml(config))
+
+
+def names(config_type: type, prefix: str = "") -> list[str]:
+    """Dotted names of every value in the dataclass."""
+    found: list[str] = []
+    for name, kind in _fields(config_type).items():
+        found += (
+            names(kind, f"{prefix}{name}.")
+            if isinstance(kind, type) and is_dataclass(kind)
+            else [f"{prefix}{name}"]
+        )
+    return found
+
+
+def check_names(config_type: type, tree: Tree, source: str, prefix: str = "") -> None:
+    """Raises ConfigError for the first name in `tree` that the dataclass does not have."""
+    valid = _fields(config_type)
+    for name, value in tree.items():
+        if name not in valid:
+            hint = name_hint(f"{prefix}{name}", [f"{prefix}{v}" for v in valid])
+            raise ConfigError(f"{source}: there is no setting '{prefix}{name}'; {hint}")
+        kind = valid[name]
+        if isinstance(kind, type) and is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"{source}: '{prefix}{name}' is {value!r}; expected a group of {', '.join(_fields(kind))}"
+                )
+            check_names(kind, value, source, f"{prefix}{name}.")
+
+
+def _read(file: Path) -> Tree:
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {file} ({error.strerror}); check the path") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not YAML: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file} holds a {type(tree).__name__}; expected names with values, such as 'seed: 1'")
+    return tree
+
+
+def _apply(config_type: type, tree: dict[str, Any], override: str) -> None:
+    path, sign, text = override.removeprefix("--").partition("=")
+    valid = names(config_type)
+    if not sign:
+        raise ConfigError(f"override '{override}' has no '='; write name=value. {name_hint(path, valid)}")
+    if path not in valid:
+        raise ConfigError(f"there is no setting '{path}'; {name_hint(path, valid)}")
+    *groups, name = path.split(".")
+    place = tree
+    for group in groups:
+        place[group] = dict(place.get(group, {}))
+        place = place[group]
+    try:
+        place[name] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of '{override}' is not YAML: {error}") from error
+
+
+def _fields(config_type: type) -> dict[str, Any]:
+    hints = get_type_hints(config_type)
+    return {f.name: hints[f.name] for f in fields(config_type) if f.init}
