@@ -69,7 +69,9 @@ def load(
     validation: list[TrainingScene] = []
     for scene in read_all(folder):
         if (scene.label >= 0).any():
-            (validation if scene.scene_id // _BLOCK % validation_every == 0 else train).append(_compact(scene))
+            (validation if scene.scene_id // _BLOCK % validation_every == validation_every - 1 else train).append(
+                _compact(scene)
+            )
         if limit is not None and len(train) >= limit:
             break
     if not train:

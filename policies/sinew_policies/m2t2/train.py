@@ -73,8 +73,11 @@ def train(config: TrainConfig, network: M2T2Config, loss: LossConfig) -> bool:
         context.Process(target=_other_process, args=(config, network, loss, rank, links), daemon=True)
         for rank in range(1, config.processes)
     ]
+    # Ctrl-C reaches the whole process group; the others must ignore it from their first instruction on.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for process in others:
         process.start()
+    signal.signal(signal.SIGINT, before)
     try:
         finished = Trainer(config, network, loss, 0, links).run()
     except BaseException:

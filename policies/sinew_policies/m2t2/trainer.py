@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import os
-import pickle
 import signal
 import threading
 import time
@@ -66,6 +64,7 @@ class TrainConfig:
     validate_every_s: float = 600.0
     n_validation: int = 96
     limit_scenes: int | None = None
+    stop_after_steps: int | None = None  # interrupt there, as a signal would
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
@@ -115,7 +114,7 @@ class Trainer:
         self._config, self._loss, self._rank = config, loss, rank
         self._device = torch.device(config.device)
         if config.device == "cpu":
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // config.processes))
+            torch.set_num_threads(1)  # processes scale better, and threads spin when cores are shared
         torch.manual_seed(config.seed)  # initial weights only
         self._network = M2T2(network).to(self._device).train()
         self._parameters = [p for p in self._network.parameters() if p.requires_grad]
@@ -124,7 +123,7 @@ class Trainer:
         self._exchange = None
         if links is not None:
             self._exchange = GradientMean(links.gradients, links.control, links.barrier, rank)
-        self._step, self._elapsed_s, self._stop = 0, 0.0, False
+        self._step, self._elapsed_s, self._stop_asked = 0, 0.0, False
         self._history: list[dict[str, float]] = []
         self._recent: dict[str, float] = {}
         self._console = Console(stderr=True, quiet=rank > 0)
@@ -154,10 +153,10 @@ class Trainer:
         with _progress_bar(self._console) as bar:
             task = bar.add_task("starting", total=1.0)
             batches = iter(loader)
-            while progress < 1.0 and not self._stop:
+            control = StepControl(progress, False)
+            while progress < 1.0 and not control.stop:
                 batch, targets = next(batches)
                 control = self._one_step(to_device(batch, self._device), to_device(targets, self._device))
-                self._stop = control.stop
                 now = time.monotonic()
                 self._elapsed_s = before_s + now - started
                 progress = self._progress() if self._exchange is None else self._shared_progress(control)
@@ -201,7 +200,8 @@ class Trainer:
             output = self._network(batch)
             result = m2t2_loss(self._network, output, targets, self._loss)
         result.total.backward()  # type: ignore[no-untyped-call]
-        control = StepControl(self._progress(), self._stop)
+        # A signal takes effect here only, so that all processes leave after the same step.
+        control = StepControl(self._progress(), self._stop_asked or self._step + 1 == c.stop_after_steps)
         if self._exchange is not None:
             control = self._exchange.exchange(self._parameters, control)
         for group in self._optimiser.param_groups:
@@ -279,7 +279,7 @@ class Trainer:
             state = torch.load(path, map_location="cpu", weights_only=True)
             self._network.load_state_dict(state["network"])
             self._optimiser.load_state_dict(state["optimiser"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as fault:
+        except Exception as fault:  # a damaged file makes the reader fail in any way
             raise CheckpointError(
                 f"cannot resume from {path} ({fault}); it belongs to another configuration or is damaged: "
                 "choose another --out, or delete the folder to start again"
@@ -295,7 +295,7 @@ class Trainer:
         self._console.print(f"resuming at step {self._step}")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
+        self._stop_asked = True
         signal.signal(number, signal.SIG_DFL)  # a second one ends at once
 
 
