@@ -67,6 +67,8 @@ def _decompose(mesh: CleanMesh) -> tuple[Hull, ...]:
         coacd.Mesh(np.asarray(coarse.vertices), np.asarray(coarse.faces)),
         threshold=0.05,
         max_convex_hull=24,
+        # CoACD would turn an open surface into a thin shell; cutting it as it is keeps it solid, and is faster.
+        preprocess_mode="auto" if mesh.watertight else "off",
         preprocess_resolution=30,
         mcts_iterations=60,
         seed=0,

@@ -118,6 +118,7 @@ def _repair(mesh: trimesh.Trimesh) -> list[str]:
     mesh.remove_unreferenced_vertices()
     if len(mesh.faces) < 4:
         raise MeshError(f"{len(mesh.faces)} proper triangles; a solid has at least 4")
+    _check_solid(mesh)
     if not mesh.is_watertight:
         mesh.fill_holes()
         warnings.append("filled holes" if mesh.is_watertight else "is open; its hulls close it")
@@ -127,7 +128,6 @@ def _repair(mesh: trimesh.Trimesh) -> list[str]:
     if mesh.is_watertight and mesh.volume < 0.0:
         mesh.invert()
         warnings.append("turned inside out")
-    _check_solid(mesh)
     return warnings
 
 

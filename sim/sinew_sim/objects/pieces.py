@@ -11,7 +11,7 @@ import numpy as np
 from sinew_policies.common.types import F64, I32
 from sinew_sim.objects.convex import Hull
 
-SETTINGS = "coacd 0.05/24 pre 30 mcts 60 faces 500 v2"
+SETTINGS = "coacd 0.05/24 pre 30 mcts 60 faces 500 v3"
 """Part of the cache key: change it with any setting or rule of the reading and the decomposition."""
 
 
