@@ -24,7 +24,7 @@ from rclpy.subscription import Subscription
 
 from sinew_nodes import params, qos, topics
 from sinew_nodes.meters import Meters, Reading
-from sinew_nodes.node_watch import HOST_KEY, PID_KEY
+from sinew_nodes.node_watch import HOST_KEY, PID_KEY, STATE_KEY
 from sinew_policies.common.errors import SinewError
 
 ConfigT = TypeVar("ConfigT")
@@ -221,7 +221,7 @@ class SinewNode(LifecycleNode, Generic[ConfigT]):
     def _publish_diagnostics(self) -> None:
         reading = self.meters.read()
         warning, values = self.report(reading)
-        values = {PID_KEY: str(os.getpid()), HOST_KEY: socket.gethostname(), "state": self._label, **values}
+        values = {PID_KEY: str(os.getpid()), HOST_KEY: socket.gethostname(), STATE_KEY: self._label, **values}
         values |= {f"{name}_hz": f"{hz:.2f}" for name, hz in reading.rates_hz.items()}
         for name, (median, p95, worst) in reading.stage_ms.items():
             values[f"{name}_ms"] = f"{median:.2f} (p95 {p95:.2f}, max {worst:.2f})"

@@ -2,7 +2,8 @@
 
 Every node of sinew puts its process id and host into its diagnostics. For nodes of this host the watch opens a
 pidfd, which the kernel makes readable the moment the process ends; DDS itself would notice after many seconds.
-Nodes of other hosts, and nodes that hang, are noticed when their diagnostics stay away for `silent_after_s`.
+Nodes of other hosts, and active nodes that hang, are noticed when their diagnostics stay away for
+`silent_after_s`; a node that is just being configured may be busy for longer.
 """
 
 import os
@@ -20,6 +21,7 @@ from sinew_nodes import qos, topics
 
 PID_KEY = "pid"
 HOST_KEY = "host"
+STATE_KEY = "state"
 _POLL_S = 0.02
 
 
@@ -29,12 +31,13 @@ class _Watched:
     fd: int  # -1: on another host, or gone
     seen_mono: float
     alive: bool
+    active: bool
 
 
 class NodeWatch:
     """Watches the nodes it has heard of. `on_lost(name)` is called from the watching thread."""
 
-    def __init__(self, node: Node, on_lost: Callable[[str], None], *, silent_after_s: float = 5.0) -> None:
+    def __init__(self, node: Node, on_lost: Callable[[str], None], *, silent_after_s: float = 10.0) -> None:
         self._on_lost = on_lost
         self._silent_after_s = silent_after_s
         self._nodes: dict[str, _Watched] = {}
@@ -81,14 +84,19 @@ class NodeWatch:
         for status in message.status:
             values = {v.key: v.value for v in status.values}
             if PID_KEY in values:
-                self._heard(status.name.split(":")[0], int(values[PID_KEY]), values.get(HOST_KEY, ""))
+                self._heard(
+                    status.name.split(":")[0],
+                    int(values[PID_KEY]),
+                    values.get(HOST_KEY, ""),
+                    values.get(STATE_KEY) == "active",
+                )
 
-    def _heard(self, name: str, pid: int, host: str) -> None:
+    def _heard(self, name: str, pid: int, host: str, active: bool) -> None:
         now = time.monotonic()
         with self._lock:
             known = self._nodes.get(name)
             if known is not None and known.pid == pid:
-                known.seen_mono = now
+                known.seen_mono, known.active = now, active
                 if known.fd >= 0 or host != self._host:
                     known.alive = True
                     self._lock.notify_all()
@@ -98,7 +106,7 @@ class NodeWatch:
                 return  # a late message of a process that has already ended
             if known is not None:
                 _close(known.fd)
-            self._nodes[name] = _Watched(pid, fd, now, True)
+            self._nodes[name] = _Watched(pid, fd, now, True, active)
             self._lock.notify_all()
 
     def _run(self) -> None:
@@ -113,7 +121,8 @@ class NodeWatch:
             now = time.monotonic()
             with self._lock:
                 for name, watched in self._nodes.items():
-                    if watched.alive and now - watched.seen_mono > self._silent_after_s:
+                    silent = now - watched.seen_mono > self._silent_after_s
+                    if watched.alive and silent and (watched.active or watched.fd < 0):
                         lost.append(name)
                 for name in set(lost):
                     watched = self._nodes[name]

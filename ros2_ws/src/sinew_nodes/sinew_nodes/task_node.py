@@ -60,6 +60,7 @@ class TaskNode(SinewNode[TaskConfig]):
         self._running = threading.Lock()
         self._interrupt: Interrupt | None = None
         self._worker: threading.Thread | None = None
+        self._watch: NodeWatch | None = None
         self._last = Progress(Stage.RETURN, 0, 0, 0, "no task yet")
 
     def build(self, config: TaskConfig) -> None:
@@ -73,8 +74,9 @@ class TaskNode(SinewNode[TaskConfig]):
         self._eyes = PerceptionClient(self, timeout_s=config.look_timeout_s)
         for client in (self._joints, self._arm, self._hand, self._eyes):
             self.on_clear(client.destroy)
-        self._watch = NodeWatch(self, self._on_node_lost)
-        self.on_clear(self._watch.close)
+        watch = NodeWatch(self, self._on_node_lost)
+        self._watch = watch
+        self.on_clear(watch.close)
         self._serve(ClearTableAction, topics.TASK_CLEAR_TABLE, self._clear_table)
         self._serve(PickAction, topics.TASK_PICK, self._pick)
 
@@ -85,7 +87,7 @@ class TaskNode(SinewNode[TaskConfig]):
             self._worker.join(timeout=3.0)
 
     def report(self, reading: Reading) -> tuple[str, dict[str, str]]:
-        lost = self._watch.lost()
+        lost = self._watch.lost() if self._watch is not None else ()
         warning = f"waiting for {', '.join(lost)}" if lost else ""
         return warning, {"stage": self._last.stage.value, "removed": str(self._last.removed)}
 
@@ -212,9 +214,11 @@ class TaskNode(SinewNode[TaskConfig]):
 
     def wait_until_back(self, node: str, timeout_s: float) -> bool:
         assert self._interrupt is not None
+        assert self._watch is not None
+        watch = self._watch
         self._interrupt.forget_loss()
         try:
-            wait_until(lambda: self._watch.is_alive(node), timeout_s, f"node {node}", self._interrupt)
+            wait_until(lambda: watch.is_alive(node), timeout_s, f"node {node}", self._interrupt)
         except SinewError as error:
             if isinstance(error, Cancelled):
                 raise
