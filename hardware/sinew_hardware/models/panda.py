@@ -65,7 +65,7 @@ _GREY = (0.72, 0.74, 0.76, 1.0)
 _LINK_RGBA = (_GREY, _WHITE, _WHITE, _WHITE, _WHITE, _WHITE, _WHITE, _GREY)
 
 # Capsules (x0 y0 z0, x1 y1 z1, radius) in metres in each link's frame, fitted around the visual meshes by
-# least squares: no surface point of a mesh lies more than 4 mm outside their union.
+# least squares: no surface point of a moving link lies more than 4 mm outside their union.
 LINK_CAPSULES: tuple[tuple[tuple[float, ...], ...], ...] = (
     (
         (-0.088, 0.0, 0.020, -0.015, 0.002, 0.045, 0.079),
@@ -128,8 +128,9 @@ def build_arm(
     """Adds the arm (and its hand) to the world of `spec`, base at the world origin; returns `panda_link0`.
 
     Bodies `panda_link0..8`, joints `panda_joint1..7`, one position actuator per joint with the joint's name
-    (`ctrl` in rad; see `ArmServo` for how to drive them without lag), site `tool0` on the hand. Visual
-    meshes are cut to `max_faces` triangles per link (geom group 2); collision geoms are in group 3.
+    (`ctrl` in rad; lead it by SERVO_KV / SERVO_KP times the velocity to cancel the lag), site `tool0` on the
+    hand. Visual meshes are cut to about `max_faces` triangles per link (geom group 2); collision geoms are in
+    group 3.
     Raises MissingExtra when the wheel with the meshes is absent.
     """
     folder = asset_folder()

@@ -20,7 +20,7 @@ _ARM, _HAND, _HELD, _FIXED, _VOXEL, _TARGET = range(6)
 _MAX_VOXELS = 4000
 _WORKSPACE_MARGIN_M = 0.001  # the gate forecasts the braking way to about this
 _MAX_SELF_MARGIN_M = 0.01
-_MAX_MARGIN_M = 0.03  # contacts are reported up to this distance, so no clearance may exceed it
+_MAX_MARGIN_M = 0.015  # contacts are reported up to this distance, so no clearance may exceed it
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ class PlanningScene:
         self._boxes = cell_boxes() if boxes is None else boxes
         self._voxel_m = voxel_m
         self._workspace = workspace or Workspace()
+        self._lower = np.array(self._workspace.lower) + _WORKSPACE_MARGIN_M
+        self._upper = np.array(self._workspace.upper) - _WORKSPACE_MARGIN_M
         self._voxels: F64 = np.zeros((0, 3))
         self._target: Target | None = None
         self._held: Held | None = None
@@ -200,7 +202,10 @@ class PlanningScene:
     def _inside(self) -> bool:
         """Whether the hand of the configuration checked last is in the workspace."""
         R = self._data.xmat[self._hand].reshape(3, 3)
-        return self._workspace.contains(HAND_POINTS @ R.T + self._data.xpos[self._hand], _WORKSPACE_MARGIN_M)
+        points = HAND_POINTS @ R.T + self._data.xpos[self._hand]
+        if (points < self._lower).any() or (points > self._upper).any():
+            return False
+        return not self._workspace.planes or self._workspace.contains(points, _WORKSPACE_MARGIN_M)
 
     def _rebuild(self) -> None:
         spec = mujoco.MjSpec()

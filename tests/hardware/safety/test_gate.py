@@ -122,8 +122,8 @@ def test_hypothesis_chosen_sequences_stay_inside_too(data: st.DataObject) -> Non
         (np.zeros(6), "length", r"expected \(7,\)"),
         (np.zeros((1, 7)), "length", r"shape \(1, 7\)"),
         ("home", "malformed", "not an array of numbers"),
-        (HOME_Q + [0.2, 0, 0, 0, 0, 0, 0], "jump", "panda_joint1 jumps by 0.200 rad"),
-        (HOME_Q + [0, 3.0, 0, 0, 0, 0, 0], "position", r"panda_joint2 = 2.215 rad; allowed -1.763 to 1.763"),
+        (np.add(HOME_Q, [0.2, 0, 0, 0, 0, 0, 0]), "jump", "panda_joint1 jumps by 0.200 rad"),
+        (np.add(HOME_Q, [0, 3.0, 0, 0, 0, 0, 0]), "position", r"panda_joint2 = 2.215 rad; allowed -1.763 to 1.763"),
     ],
 )
 def test_bad_commands_are_rejected_and_the_arm_stands(command: object, reason: str, text: str) -> None:
