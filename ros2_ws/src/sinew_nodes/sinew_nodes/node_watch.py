@@ -58,6 +58,11 @@ class NodeWatch:
             watched = self._nodes.get(name)
             return watched is None or watched.alive
 
+    def knows(self, name: str) -> bool:
+        """Whether the node has ever been heard of."""
+        with self._lock:
+            return name in self._nodes
+
     def lost(self) -> tuple[str, ...]:
         with self._lock:
             return tuple(sorted(n for n, w in self._nodes.items() if not w.alive))
