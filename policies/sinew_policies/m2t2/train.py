@@ -13,10 +13,11 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from sinew_policies.m2t2.batches import TrainConfig
 from sinew_policies.m2t2.config import M2T2Config
 from sinew_policies.m2t2.losses import LossConfig
 from sinew_policies.m2t2.network import M2T2
-from sinew_policies.m2t2.trainer import Links, TrainConfig, Trainer
+from sinew_policies.m2t2.trainer import Links, Trainer
 
 
 def main(argv: list[str]) -> int:

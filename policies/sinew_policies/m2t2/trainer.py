@@ -1,14 +1,11 @@
 """The training loop of the grasp network: one process of possibly several."""
 
-import itertools
 import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from types import FrameType
 
 import torch
@@ -22,13 +19,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from sinew_policies.common import checkpoint
-from sinew_policies.common.errors import CheckpointError, ConfigError
-from sinew_policies.common.seeds import stream
+from sinew_policies.common.errors import CheckpointError
+from sinew_policies.m2t2.batches import Batches, Steps, TrainConfig
 from sinew_policies.m2t2.config import M2T2Config
-from sinew_policies.m2t2.dataset import Augmentation, collate, load, make_sample, to_device
+from sinew_policies.m2t2.dataset import load, to_device
 from sinew_policies.m2t2.losses import LossConfig, m2t2_loss
 from sinew_policies.m2t2.network import M2T2, SceneInput
 from sinew_policies.m2t2.optimise import GradientMean, StepControl, WeightAverage, lr_factor, make_optimiser
@@ -41,59 +38,6 @@ METRICS_FILE = "metrics.json"
 WEIGHTS_FOLDER = "weights"
 
 _SAY_EVERY_S = 30.0  # where no progress bar can be drawn
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    data: Path
-    out: Path
-    steps: int | None = None  # length of the schedule
-    minutes: float | None = None  # length by training time, whichever ends first
-    seed: int = 0
-    batch: int = 16  # scenes per step, over all processes
-    processes: int = 2
-    loaders: int = 0  # data worker processes per training process
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    warm_up_steps: int = 100
-    clip_norm: float = 1.0
-    ema_decay: float = 0.998
-    mixed: bool = False  # bfloat16 autocast
-    device: str = "cpu"
-    checkpoint_every_s: float = 180.0
-    validate_every_s: float = 600.0
-    n_validation: int = 96
-    limit_scenes: int | None = None
-    stop_after_steps: int | None = None  # interrupt there, as a signal would
-
-    def __post_init__(self) -> None:
-        if self.steps is None and self.minutes is None:
-            raise ConfigError("training needs a length: give --steps N (reproducible) or --minutes M")
-        if self.batch % self.processes:
-            raise ConfigError(f"batch {self.batch} does not divide by {self.processes} processes")
-
-
-class Batches(Dataset[tuple[SceneInput, Targets]]):
-    """Batch of step s for one process; a pure function of seed, step and process."""
-
-    def __init__(self, scenes: list[TrainingScene], config: TrainConfig, network: M2T2Config, rank: int) -> None:
-        self._scenes, self._config, self._network = scenes, config, network
-        self._share = config.batch // config.processes
-        self._first = rank * self._share
-        self._order: tuple[int, list[int]] = (-1, [])
-
-    def __getitem__(self, step: int) -> tuple[SceneInput, Targets]:
-        samples = []
-        first = step * self._config.batch + self._first
-        for number in range(first, first + self._share):
-            epoch, place = divmod(number, len(self._scenes))
-            if self._order[0] != epoch:
-                rng = stream(self._config.seed, "epoch", epoch)
-                self._order = (epoch, rng.permutation(len(self._scenes)).tolist())
-            scene = self._scenes[self._order[1][place]]
-            rng = stream(self._config.seed, "sample", number)
-            samples.append(make_sample(scene, self._network, Augmentation(), rng))
-        return collate(samples, self._network)
 
 
 @dataclass(frozen=True)
@@ -143,7 +87,7 @@ class Trainer:
         loader = DataLoader(
             Batches(train_scenes, c, self._network.config, self._rank),
             batch_size=None,
-            sampler=_Steps(self._step),
+            sampler=Steps(self._step),
             num_workers=c.loaders,
             prefetch_factor=4 if c.loaders else None,
         )
@@ -297,14 +241,6 @@ class Trainer:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop_asked = True
         signal.signal(number, signal.SIG_DFL)  # a second one ends at once
-
-
-class _Steps(Sampler[int]):
-    def __init__(self, first: int) -> None:
-        self._first = first
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self._first)
 
 
 def _progress_bar(console: Console) -> Progress:
