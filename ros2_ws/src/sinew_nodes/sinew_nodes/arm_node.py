@@ -18,7 +18,7 @@ from sinew_nodes.base import SinewNode
 from sinew_nodes.follow_trajectory import FollowTrajectory
 from sinew_nodes.meters import Reading
 from sinew_nodes.params import parameter
-from sinew_nodes.safety_desk import SafetyDesk
+from sinew_nodes.safety_desk import STALL_S, SafetyDesk
 from sinew_nodes.ticking import ThreadTicker, Ticker
 from sinew_nodes.trajectory.controller import TrajectoryController
 from sinew_policies.common.errors import DeviceError, SinewError
@@ -127,14 +127,21 @@ class ArmNode(SinewNode[ArmConfig]):
 
     def _command(self, state: ArmState, dt_s: float) -> None:
         controller, desk = self._controller, self._desk
+        if dt_s > STALL_S and controller.mode != "idle":
+            controller.drop(f"the control loop stalled for {dt_s:.2f} s (allowed {STALL_S} s); the arm holds")
+            self.meters.count("stalls")
+        # Motion advances one period a tick, however late the tick: a loop that stutters must not buy speed.
+        dt_s = self._arm.period_s
         wanted = controller.tick(dt_s, state.q, state.dq)
-        output = desk.judge(wanted.q if wanted is not None else None, self._follow.holder, dt_s)
+        output = desk.judge(wanted.q if wanted is not None else None, self._follow.holder)
         if output is None:
             controller.sent(desk.last_q, dt_s, altered=True, at_rest=True)
             return
         sent = self._arm.command(output.q)
         if output.rejected and output.event is not None:
-            controller.drop(f"the safety gate refused it: {output.event.message}; the arm holds")
+            latch = desk.estop_reason
+            why = f"emergency stop: {latch}" if latch else f"the safety gate refused it: {output.event.message}"
+            controller.drop(f"{why}; the arm holds")
         controller.sent(sent, dt_s, altered=wanted is None or output.event is not None, at_rest=desk.at_rest)
 
     def _fail(self, message: str) -> None:

@@ -183,16 +183,17 @@ class SinewNode(LifecycleNode, Generic[ConfigT]):
         return ""
 
     def _attempt(self, what: str, work: Callable[[], None]) -> bool:
+        key = what if what.startswith(("clear", "stop")) else "transition"  # clearing must not hide why
         try:
             work()
         except SinewError as error:
-            self.problem("transition", f"cannot {what}: {error}")
+            self.problem(key, f"cannot {what}: {error}")
             return False
         except Exception as error:
-            self.problem("transition", f"cannot {what}: {type(error).__name__}: {error}")
+            self.problem(key, f"cannot {what}: {type(error).__name__}: {error}")
             traceback.print_exc()
             return False
-        self.problem("transition", "")
+        self.problem(key, "")
         return True
 
     def _clear_all(self) -> None:

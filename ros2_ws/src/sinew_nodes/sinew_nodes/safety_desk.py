@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sinew_nodes.arm_node import ArmNode
 
 _STATE_PERIOD_S = 0.1
+STALL_S = 0.25
+"""After a longer pause of the loop the arm is taken to stand still."""
 
 
 class SafetyDesk:
@@ -32,7 +34,9 @@ class SafetyDesk:
         self._node, self._controller = node, controller
         # Envelope and arm model belong together; other arms get theirs with their driver.
         check = Envelope().breach if arm.joint_names == panda.JOINT_NAMES else None
-        self._gate = Gate(arm.limits, arm.joint_names, GateConfig(period_s=arm.period_s), check=check)
+        self._gate = Gate(
+            arm.limits, arm.joint_names, GateConfig(period_s=arm.period_s, idle_s=STALL_S), check=check
+        )
         self._lock = threading.Lock()
         self._now_s = 0.0  # control time: the sum of the loop's periods, simulated where the arm is
         self._reported = ""
@@ -70,12 +74,12 @@ class SafetyDesk:
             age_s = max(time.monotonic_ns() - state.t_mono_ns, 0) * 1e-9
             self._gate.observe(state.q, state.dq, self._now_s - age_s)
 
-    def judge(self, wanted: F64 | None, holder: str, dt_s: float) -> GateOutput | None:
+    def judge(self, wanted: F64 | None, holder: str) -> GateOutput | None:
         """What to send in this period; None when nothing is wanted and the arm rests."""
         with self._lock:
             if wanted is not None:
-                return self._gate.command(wanted, holder=holder, stamp_s=self._now_s, now_s=self._now_s, dt_s=dt_s)
-            return None if self._gate.at_rest else self._gate.tick(self._now_s, dt_s)
+                return self._gate.command(wanted, holder=holder, stamp_s=self._now_s, now_s=self._now_s)
+            return None if self._gate.at_rest else self._gate.tick(self._now_s)
 
     @property
     def last_q(self) -> F64:

@@ -89,6 +89,11 @@ def parse(text: str, where: str = "robot_description") -> RobotTree:
     roots = [name for name in links if name not in children]
     if len(roots) != 1 or len(set(children)) != len(children):
         raise ConfigError(f"{where}: links form no single tree; roots are {roots}, expected exactly one")
+    reached = {roots[0]}
+    while more := {j.child for j in joints if j.parent in reached} - reached:
+        reached |= more
+    if reached != set(links):
+        raise ConfigError(f"{where}: links form no single tree; {sorted(set(links) - reached)} form a loop")
     return RobotTree(roots[0], joints)
 
 

@@ -1,0 +1,119 @@
+"""One ROS graph for the tests of this folder: a free domain, nodes spun in threads, waits with deadlines."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import rclpy
+from rclpy.action.client import ActionClient, ClientGoalHandle
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from sinew_nodes.base import SinewNode
+from sinew_policies.common.dds import dds_environment, free_domain
+
+os.environ["ROS_DOMAIN_ID"] = str(free_domain({}))
+os.environ.update(dds_environment(os.environ))
+
+
+class Graph:
+    """Nodes in threads of their own, and a client node to look at them from outside."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._spun: list[tuple[SingleThreadedExecutor, Node, threading.Thread]] = []
+        self.client = Node("tester")
+        self.add(self.client)
+
+    def add(self, node: Any) -> Any:
+        """Spins `node` in a thread of its own."""
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+
+        def spin() -> None:
+            while not self._stop.is_set():
+                executor.spin_once(timeout_sec=0.1)
+
+        thread = threading.Thread(target=spin, daemon=True)
+        thread.start()
+        self._spun.append((executor, node, thread))
+        return node
+
+    def close(self) -> None:
+        self._stop.set()
+        for executor, node, thread in self._spun:
+            executor.wake()
+            thread.join(timeout=2.0)
+            if isinstance(node, SinewNode):
+                node.end()
+            executor.remove_node(node)
+            node.destroy_node()
+
+    def wait(self, condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
+        """The first true value of `condition`."""
+        deadline = time.monotonic() + timeout_s
+        pause = threading.Event()
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+            pause.wait(0.005)
+        return value
+
+    def result(self, future: Any, what: str, timeout_s: float = 10.0) -> Any:
+        self.wait(future.done, what, timeout_s)
+        return future.result()
+
+    def call(self, kind: type, name: str, request: Any, timeout_s: float = 10.0) -> Any:
+        client = self.client.create_client(kind, name)
+        try:
+            self.wait(client.service_is_ready, f"service {name}", timeout_s)
+            return self.result(client.call_async(request), f"answer of {name}", timeout_s)
+        finally:
+            self.client.destroy_client(client)
+
+    def action(self, kind: type, name: str) -> "Action":
+        return Action(self, kind, name)
+
+    def listen(self, kind: type, topic: str, profile: QoSProfile) -> list[Any]:
+        """Messages of `topic` as they come in."""
+        messages: list[Any] = []
+        self.client.create_subscription(kind, topic, messages.append, profile)
+        return messages
+
+
+class Action:
+    def __init__(self, graph: Graph, kind: type, name: str) -> None:
+        self._graph = graph
+        self.client: Any = ActionClient(graph.client, kind, name)
+        self.feedback: list[Any] = []
+        graph.wait(self.client.server_is_ready, f"action {name}")
+
+    def send(self, goal: Any) -> ClientGoalHandle:
+        future = self.client.send_goal_async(goal, feedback_callback=self.feedback.append)
+        handle: ClientGoalHandle = self._graph.result(future, "acceptance")
+        assert handle.accepted
+        return handle
+
+    def end(self, handle: ClientGoalHandle, timeout_s: float = 10.0) -> Any:
+        """Status and result."""
+        return self._graph.result(handle.get_result_async(), "result", timeout_s)
+
+    def run(self, goal: Any, timeout_s: float = 10.0) -> Any:
+        return self.end(self.send(goal), timeout_s)
+
+
+@pytest.fixture(scope="session")
+def _ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def graph(_ros: None) -> Iterator[Graph]:
+    out = Graph()
+    yield out
+    out.close()
