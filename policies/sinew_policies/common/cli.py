@@ -21,12 +21,12 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "doctor": Command("sinew_policies.common.doctor:main", "check this machine; each fault with its fix"),
+    "demo": Command("sinew_nodes.demo.command:main", "clear a simulated table through ROS 2", needs_ros=True),
     "launch": Command("sinew_nodes.launch_runner.command:main", "run a launch file", needs_ros=True),
     "datagen grasp": Command("sinew_sim.datagen.command:main", "generate labelled grasping scenes"),
     "datagen objects": Command("sinew_sim.objects.export:main", "write generated objects as meshes"),
     "train m2t2": Command("sinew_policies.m2t2.train:main", "train the grasping network"),
     "eval grasp": Command("sinew_sim.evaluation.command:main", "clear seeded tables and report success rates"),
-    "bench": Command("sinew_sim.evaluation.bench:main", "measure latencies on this machine"),
     "devices view": Command("sinew_sim.cell.viewer:main", "open the cell in MuJoCo's viewer"),
 }
 

@@ -40,7 +40,10 @@ def decode(config_type: type[ConfigT], tree: Tree) -> ConfigT:
     try:
         return draccus.decode(config_type, dict(tree))
     except (DraccusException, ValueError, TypeError) as error:
-        raise ConfigError(f"{config_type.__name__}: {error}; correct that value") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # a class's own __post_init__ says it best
+            cause = cause.__cause__
+        raise ConfigError(f"{config_type.__name__}: {cause}; correct that value") from error
 
 
 def to_yaml(config: object) -> str:

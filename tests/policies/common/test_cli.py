@@ -1,0 +1,44 @@
+import pytest
+
+from sinew_policies.common import cli
+from sinew_policies.common.errors import ConfigError, MissingExtra
+
+
+def test_names_of_two_words_come_before_those_of_one() -> None:
+    assert cli.resolve(["train", "m2t2", "--steps", "3"]) == ("train m2t2", ["--steps", "3"])
+    assert cli.resolve(["launch", "pick", "seed:=1"]) == ("launch", ["pick", "seed:=1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lunch"], r"there is no command 'lunch'; did you mean 'launch'\? valid names: .*doctor"),
+        (["train", "m2t3"], r"'train' has no subcommand 'm2t3'; did you mean 'm2t2'\?"),
+        (["datagen"], r"'datagen' needs a subcommand; valid names: grasp, objects"),
+    ],
+)
+def test_an_unknown_command_names_the_nearest(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        cli.resolve(words)
+
+
+def test_our_errors_are_one_line_without_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lunch"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("sinew: there is no command 'lunch'")
+    assert "Traceback" not in captured.err
+
+
+def test_a_missing_package_names_its_extra(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "needs_viser_only.py").write_text("import sys; sys.modules['viser'] = None\nimport viser\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "viser", raising=False)
+    with pytest.raises(MissingExtra, match=r"pip install 'sinew-robotics\[view\]'"):
+        cli.load("needs_viser_only:main")
+
+
+def test_an_error_of_our_own_code_is_not_disguised_as_a_missing_extra(tmp_path, monkeypatch) -> None:
+    (tmp_path / "needs_nothing_known.py").write_text("import no_such_module_of_ours\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_of_ours"):
+        cli.load("needs_nothing_known:main")
