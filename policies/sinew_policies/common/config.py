@@ -43,7 +43,8 @@ def decode(config_type: type[ConfigT], tree: Tree) -> ConfigT:
         cause: BaseException = error
         while cause.__cause__ is not None:  # a class's own __post_init__ says it best
             cause = cause.__cause__
-        raise ConfigError(f"{config_type.__name__}: {cause}; correct that value") from error
+        detail = "" if cause is error else f" ({cause})"
+        raise ConfigError(f"{config_type.__name__}: {error}{detail}; correct that value") from error
 
 
 def to_yaml(config: object) -> str:

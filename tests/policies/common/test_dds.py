@@ -56,7 +56,10 @@ def test_only_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
     _aged(tmp_path / "fastdds_port17411")
     _aged(tmp_path / "someone_else")
     (tmp_path / "fastdds_00000000000000cc").touch()  # being made at this moment
-    code = f"import fcntl, sys; f = open('{tmp_path}/{HELD}_el'); fcntl.flock(f, fcntl.LOCK_SH); print(1, flush=True); sys.stdin.read()"
+    code = (
+        f"import fcntl, sys; f = open('{tmp_path}/{HELD}_el'); fcntl.flock(f, fcntl.LOCK_SH); "
+        "print(1, flush=True); sys.stdin.read()"
+    )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None
@@ -71,8 +74,8 @@ def test_only_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
 def test_a_segment_that_a_process_has_mapped_stays(tmp_path: Path) -> None:
     _aged(tmp_path / LEFT)
     code = (
-        f"import mmap, sys; f = open('{tmp_path}/{LEFT}', 'r+b'); m = mmap.mmap(f.fileno(), 8); print(1, flush=True); "
-        "sys.stdin.read()"
+        f"import mmap, sys; f = open('{tmp_path}/{LEFT}', 'r+b'); m = mmap.mmap(f.fileno(), 8); "
+        "print(1, flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:

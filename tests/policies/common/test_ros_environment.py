@@ -39,7 +39,7 @@ def test_a_guard_that_leaked_from_a_parent_does_not_stop_a_child() -> None:
 
 
 def test_children_inherit_the_environment_and_do_not_start_twice() -> None:
-    code = "print('start', flush=True); from sinew_policies.common.ros_environment import enter_overlay; enter_overlay()"
+    code = "print('start', flush=True); import sinew_policies.common.ros_environment as r; r.enter_overlay()"
     done = run(code, ros_environment.with_overlay(os.environ))
     assert done.stdout.split() == ["start"]
 
