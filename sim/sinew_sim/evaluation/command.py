@@ -75,30 +75,34 @@ def _print(console: object, config: GraspEvalConfig, report: Report) -> None:
 
     assert isinstance(console, Console)
     table = Table(title=f"{config.scenes}, {config.mode}, {config.rounds} rounds x {len(config.seeds)} seeds")
-    for column in ("policy", "GSR", "DR", "no grasp", "no plan", "collided", "lost", "proposal p50"):
-        table.add_column(column)
+    for column in ("policy", "GSR", "DR", "no grasp", "no plan", "collided", "lost", "p50"):
+        table.add_column(column, no_wrap=column == "policy", overflow="fold")
     keys = ("gsr", "dr", "no_grasp", "planner_failures", "collisions", "lost_while_lifted")
     for row in report.rows:
         if "family" in row:
             continue
         cells = [str(row["policy"])]
-        cells += [_rate(row.get(key)) for key in keys]
+        cells += [_rate(row.get(key), interval=key in ("gsr", "dr")) for key in keys]
         latency = row.get("latency_proposal_p50_ms")
         cells.append(f"{latency['value']:.0f} ms" if isinstance(latency, dict) and latency["value"] else "-")
         table.add_row(*cells)
     console.print(table)
     families = [r for r in report.rows if "family" in r]
     if families:
-        console.print("GSR by family: " + ", ".join(f"{r['family']} {_rate(r['gsr'])}" for r in families))
+        console.print(
+            "GSR by family: " + ", ".join(f"{r['family']} {_rate(r['gsr'], with_n=True)}" for r in families)
+        )
 
 
-def _rate(fields: object) -> str:
+def _rate(fields: object, *, interval: bool = False) -> str:
     if not isinstance(fields, dict) or fields.get("value") is None:
         return "-"
     m = Metric(fields["value"], fields["low"], fields["high"], fields["n"])
     if not math.isfinite(m.value):
         return "-"
-    return f"{m.value:.1%} ({m.low:.0%}–{m.high:.0%}, n={m.n})"
+    if not interval:
+        return f"{m.value:.1%}"
+    return f"{m.value:.1%} ({m.low:.0%}–{m.high:.0%}) of {m.n}"
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sinew_policies.common import checkpoint
 from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.types import Grasp, GraspSet
+from sinew_policies.m2t2.config import M2T2Config
+from sinew_policies.m2t2.predictor import Predictor
 from sinew_sim.evaluation.clutter import Attempt, RoundResult, RoundSpec, run_round
 from sinew_sim.evaluation.command import main
 from sinew_sim.evaluation.grasp import GraspEvalConfig, build_report, evaluate, metrics
@@ -72,6 +75,18 @@ def test_oracle_clears_a_round_the_same_way_twice() -> None:
     assert story(first) == story(second)
     assert first.cleared == 3
     assert all(a.object_name.startswith("test_") for a in first.attempts)  # never a training object
+
+
+def test_a_weights_folder_plays_a_round_through_the_ros_chain(tmp_path: Path) -> None:
+    config = M2T2Config.small()
+    network = Predictor.random(config).network
+    checkpoint.save(tmp_path / "w", network.state_dict(), config, "untrained")
+    result = run_round(RoundSpec("packed", 3, 0, n_objects=1), make_policy("m2t2", tmp_path / "w"))
+    assert result.policy == "m2t2"
+    assert result.attempts
+    stages = dict(result.attempts[0].stage_ms)
+    assert {"camera", "network", "filter", "proposal"} <= set(stages)
+    assert all(np.isfinite(ms) and ms >= 0.0 for ms in stages.values())
 
 
 def test_random_antipodal_proposes_filtered_grasps_from_the_cloud() -> None:
