@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.action.client import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -32,10 +33,12 @@ class DemoClient:
         self.first_grasps: GraspArray | None = None
         self.image_of_first_grasps: Image | None = None
         self.count: ObjectCount | None = None
+        self._fault = ""  # what the lifecycle manager says cannot be brought up
         self.node.create_subscription(Image, topics.color(CAMERA), self._on_image, qos.SENSOR)
         self.node.create_subscription(CameraInfo, topics.color_info(CAMERA), self._on_info, qos.SENSOR)
         self.node.create_subscription(GraspArray, topics.GRASP_CANDIDATES, self._on_grasps, qos.LATCHED)
         self.node.create_subscription(ObjectCount, topics.OBJECT_COUNT, self._on_count, qos.LATCHED)
+        self.node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.DIAGNOSTICS)
         self._client: Any = ActionClient(self.node, ClearTable, topics.TASK_CLEAR_TABLE)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -49,6 +52,8 @@ class DemoClient:
         while not (self._client.server_is_ready() and self.image is not None and self.count is not None):
             if not alive():
                 raise DeviceTimeout("the launch ended before the task was ready; its log says why")
+            if self._fault:
+                raise DeviceTimeout(self._fault)
             if time.monotonic() > deadline:
                 missing = [
                     name
@@ -113,6 +118,11 @@ class DemoClient:
 
     def _on_count(self, message: ObjectCount) -> None:
         self.count = message
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.level == DiagnosticStatus.ERROR and "cannot be brought up" in status.message:
+                self._fault = status.message
 
     def first_picture(self) -> Any:
         """The image of the first grasps with the best ten drawn in, or None when there were none."""

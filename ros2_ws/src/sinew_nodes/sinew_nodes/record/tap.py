@@ -11,7 +11,12 @@ from rclpy.subscription import Subscription
 from sinew_nodes.record.bridge import Bridge
 from sinew_policies.common.errors import ConfigError
 
-_HIDDEN = ("/parameter_events", "/rosout")
+_NOISE = ("/parameter_events", "/rosout")
+
+
+def is_plain(topic: str) -> bool:
+    """Neither bookkeeping nor hidden (a name part with a leading underscore), as recorders of ROS 2 see it."""
+    return topic not in _NOISE and "/_" not in topic
 
 
 class TopicTap:
@@ -22,7 +27,7 @@ class TopicTap:
         node: LifecycleNode,
         bridge: Bridge,
         *,
-        wanted: Callable[[str], bool] = lambda topic: topic not in _HIDDEN,
+        wanted: Callable[[str], bool] = is_plain,
         rate_hz: Callable[[str], float] = lambda topic: 0.0,
     ) -> None:
         self._node, self._bridge, self._wanted, self._rate_hz = node, bridge, wanted, rate_hz
