@@ -49,9 +49,10 @@ def run(args: argparse.Namespace) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    _print(console, config, report)
     if args.json:
         report.write(args.json)
+    _print(console, config, report)
+    if args.json:
         console.print(f"written: {args.json}")
     return 0
 
@@ -90,7 +91,7 @@ def _print(console: object, config: GraspEvalConfig, report: Report) -> None:
     families = [r for r in report.rows if "family" in r]
     if families:
         console.print(
-            "GSR by family: " + ", ".join(f"{r['family']} {_rate(r['gsr'], with_n=True)}" for r in families)
+            "GSR by family: " + ", ".join(f"{r['family']} {_rate(r['gsr'], interval=True)}" for r in families)
         )
 
 

@@ -144,6 +144,17 @@ def test_unknown_policy_is_named() -> None:
         make_policy("oracle", None)
 
 
+def test_command_prints_rates_with_intervals_and_writes_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "r.json"
+    assert main(["--policy", "oracle-antipodal", "--rounds", "1", "--workers", "1", "--json", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "GSR by family" in shown
+    assert "oracle-antipodal" in shown
+    assert json.loads(path.read_text())["metrics"]["dr"]["n"] == 5
+
+
 @pytest.mark.slow
 def test_command_writes_all_policies_and_workers_do_not_matter(tmp_path: Path) -> None:
     found = []
