@@ -67,6 +67,7 @@ class TrajectoryController:
         self._canceling = False
         self._moving = False
         self._last: JointSample | None = None
+        self._due: tuple[Outcome, str] | None = None  # an end that waits until its last sample is sent
 
     @property
     def mode(self) -> str:
@@ -120,6 +121,8 @@ class TrajectoryController:
         """What really went to the arm in this tick; a stop or the next goal continues from there."""
         with self._lock:
             self._moving = not at_rest
+            if self._due is not None:
+                self._end(*self._due)
             if at_rest:
                 zero = np.zeros_like(q)
                 self._last = JointSample(q, zero, zero)
@@ -160,13 +163,16 @@ class TrajectoryController:
                 self._names, -dq, tol.goal_rad_s, "rad/s"
             )
             if not fault:
-                self._end(Outcome.DONE, "")
+                self._due = (Outcome.DONE, "")
             elif late_s > tol.goal_time_s:
-                self._end(Outcome.GOAL_TOLERANCE, f"goal tolerance violated {late_s:.2f} s after the end: {fault}")
+                self._due = (
+                    Outcome.GOAL_TOLERANCE,
+                    f"goal tolerance violated {late_s:.2f} s after the end: {fault}",
+                )
         return wanted
 
     def _end(self, outcome: Outcome, reason: str) -> None:
-        goal, self._goal, self._canceling = self._goal, None, False
+        goal, self._goal, self._canceling, self._due = self._goal, None, False, None
         if goal is not None:
             goal.on_end(outcome, reason)
 
