@@ -105,6 +105,14 @@ def test_parameter_values_follow_yaml(plan, text: str, value: object) -> None:
     assert type(read) is type(value)
 
 
+def test_a_list_is_split_before_its_elements_are_expanded(plan) -> None:
+    (spec,) = plan("""
+        <let name="two" value="a, b"/><let name="none" value=""/><let name="n" value="7"/>
+        <node pkg="toy" exec="walk"><param name="x" value="[$(var two), $(var none)c, $(var n)]"/></node>""")
+    read = yaml.safe_load(Path(spec.command[-1]).read_text())["/**"]["ros__parameters"]["x"]
+    assert read == ["a, b", "c", 7]
+
+
 def test_later_parameters_come_later(plan, tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text("/**:\n  ros__parameters: {x: 1}\n")

@@ -64,8 +64,9 @@ class LifecycleManager(Node):
                 timeout_s=self._config.transition_timeout_s,
                 reason=lambda node: self._reasons.get(node, ""),
             )
-            for name in self._config.node_names
-            if name
+            for entry in self._config.node_names
+            # A launch file composes its list from variables that hold several names, or none.
+            for name in entry.replace(",", " ").split()
         ]
         self._publisher = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.DIAGNOSTICS)
         self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.DIAGNOSTICS)

@@ -7,6 +7,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -85,13 +86,34 @@ def _entry(param: Element, expand: Expand) -> Tree:
         return {name: nested}
     if "value" not in param.attributes:
         raise param.fail(f"parameter '{name}' has neither a value nor nested <param>s")
-    text = expand(param, "value")
+    return {name: _value(param, expand)}
+
+
+def _value(param: Element, expand: Expand) -> "str | int | float | bool | list":
+    """A list is split as it is written, before its elements are expanded, as ROS 2's own launch does: an argument
+    that holds commas stays one element."""
+    written = param.attributes["value"].strip()
+    if written.startswith("[") and written.endswith("]"):
+        try:
+            elements = yaml.safe_load(written)
+        except yaml.YAMLError:
+            elements = None
+        if isinstance(elements, list) and any(isinstance(e, str) and "$(" in e for e in elements):
+            return [_typed(_element(param, e, expand)) if isinstance(e, str) else e for e in elements]
+    return _typed(expand(param, "value"))
+
+
+def _element(param: Element, text: str, expand: Expand) -> str:
+    return expand(replace(param, attributes={"value": text}), "value")
+
+
+def _typed(text: str) -> "str | int | float | bool | list":
     try:
         value = yaml.safe_load(text) if text.strip() else ""
     except yaml.YAMLError:
         value = text
     # Dates, mappings and nothing are no ROS parameters: those texts stay texts.
-    return {name: value if isinstance(value, bool | int | float | str | list) else text}
+    return value if isinstance(value, bool | int | float | str | list) else text
 
 
 def _write(key: str, values: Tree) -> Path:

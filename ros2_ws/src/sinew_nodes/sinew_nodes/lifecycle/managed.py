@@ -12,6 +12,8 @@ from rclpy.node import Node
 _ASK_TIMEOUT_S = 1.0
 """Short, because after a respawn the first question may still go to the dead process's address."""
 _RETRY_S = 0.1
+_REASON_S = 2.0
+"""How long a refusal waits for the node's next diagnostics, which say why."""
 
 
 class Stage(Enum):
@@ -40,6 +42,7 @@ class ManagedNode:
         self._future: Any = None
         self._deadline_s = 0.0
         self._not_before_s = 0.0
+        self._refused_s = 0.0
 
     def step(self) -> bool:
         """Does what can be done now; True when the stage has changed."""
@@ -100,8 +103,10 @@ class ManagedNode:
             return
         response = self._future.result()
         if response is None or not response.success:
+            self._refused_s = self._refused_s or time.monotonic()
             why = self._reason(self.name)
-            self._fail(why or f"refused while {self.stage.value}; its own log says why")
+            if why or time.monotonic() - self._refused_s > _REASON_S:
+                self._fail(why or f"refused while {self.stage.value}; its own log says why")
         elif following is None:
             self._up()
         else:
@@ -110,6 +115,7 @@ class ManagedNode:
     def _send(self, transition: int, stage: Stage) -> None:
         self._future = self._change.call_async(_request(transition))
         self._deadline_s = time.monotonic() + self._timeout_s
+        self._refused_s = 0.0
         self._enter(stage)
 
     def _up(self) -> None:
