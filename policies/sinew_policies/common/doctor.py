@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from sinew_policies.common.dds import MESSAGE_BYTES, SEGMENT_BYTES, segment_bytes, shared_memory_free
+from sinew_policies.common.dds import SEGMENT_BYTES, segment_bytes, shared_memory_free
 from sinew_policies.common.ros_environment import with_overlay, workspace_built, workspace_install
 
 _TIMEOUT_S = 60.0
@@ -112,8 +112,8 @@ def shared_memory() -> Finding:
         return Finding("/dev/shm", Grade.OK, state)
     if segment < _SMALLEST_SEGMENT_BYTES:
         return Finding("/dev/shm", Grade.FAULT, f"{state}: images and clouds will be lost", fix)
-    limit = min(MESSAGE_BYTES, segment // 4) >> 20
-    return Finding("/dev/shm", Grade.NOTE, f"{state}: messages in pieces of {limit} MiB", fix)
+    state = f"{state}: messages above {segment >> 20} MiB between processes are lost"
+    return Finding("/dev/shm", Grade.NOTE, state, fix)
 
 
 def network() -> Finding:

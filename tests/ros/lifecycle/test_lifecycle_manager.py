@@ -84,7 +84,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         running.append(Process(command, environment, tmp_path / f"{len(running)}.log"))
         return running[-1]
 
+    def import_forever() -> Process:
+        code = "import sinew_nodes, time; print('importing', flush=True); time.sleep(60)"
+        return run([sys.executable, "-c", code, "--ros-args"])
+
     toy.manager = manager  # type: ignore[attr-defined]
+    toy.import_forever = import_forever  # type: ignore[attr-defined]
     yield toy
     for process in running:
         if process.popen.poll() is None:
@@ -148,3 +153,11 @@ def test_a_killed_node_is_named_at_once_and_brought_up_again_when_it_is_back(sta
     manager.until("all 2 nodes are active", times=2)
     assert steady.log.read_text().count("started steady") == 1
     assert manager.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_stopped_while_it_imports_goes_quietly(start: Start, number: signal.Signals) -> None:
+    node = start.import_forever()  # type: ignore[attr-defined]
+    node.until("importing")
+    assert node.end(number) == 0
+    assert "Traceback" not in node.log.read_text()
