@@ -100,7 +100,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def wait_for_pidfds(pid: int, count: int, timeout_s: float = 20.0) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        links = [os.readlink(f) for f in Path(f"/proc/{pid}/fd").iterdir() if f.is_symlink()]
+        links = [str(f.readlink()) for f in Path(f"/proc/{pid}/fd").iterdir() if f.is_symlink()]
         if sum("pidfd" in link for link in links) >= count:
             return
         time.sleep(0.02)  # polls the kernel's table, bounded by the deadline
@@ -143,7 +143,9 @@ def test_a_killed_node_is_named_at_once_and_brought_up_again_when_it_is_back(sta
     victim = start("victim")
     manager = start.manager("victim", "steady")  # type: ignore[attr-defined]
     manager.until("all 2 nodes are active")
-    wait_for_pidfds(manager.popen.pid, 2)  # the watch learns the processes from the nodes' diagnostics
+    wait_for_pidfds(
+        manager.popen.pid, 3
+    )  # itself as well: the watch learns the processes from the nodes' diagnostics
     killed_s = time.monotonic()
     victim.popen.kill()
     manager.until("node 'victim' is gone", timeout_s=5)
