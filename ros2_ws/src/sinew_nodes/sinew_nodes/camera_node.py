@@ -23,7 +23,7 @@ from sinew_policies.common import pointcloud
 from sinew_policies.common.errors import DeviceError
 from sinew_policies.common.types import CameraFrame
 
-_SILENT_S = 1.0
+_SILENT_S = 2.0
 _FIRST_FRAME_S = 8.0  # making a graphics context can take seconds
 
 
