@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -95,8 +96,11 @@ class SinewNode(LifecycleNode, Generic[ConfigT]):
         out = self.create_timer(period_s, callback, clock=self._steady)
         self._entities.append(lambda: self.destroy_timer(out))
 
-    def owned_service(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> None:
-        out = self.create_service(kind, name, callback)
+    def owned_service(
+        self, kind: type, name: str, callback: Callable[[Any, Any], Any], *, group: CallbackGroup | None = None
+    ) -> None:
+        """A service. A coroutine that awaits needs a `group` of its own: it occupies its group until it ends."""
+        out = self.create_service(kind, name, callback, callback_group=group)
         self._entities.append(lambda: self.destroy_service(out))
 
     def on_clear(self, undo: Callable[[], object]) -> None:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from geometry_msgs.msg import Point
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from sinew_interfaces.msg import GraspArray
 from sinew_interfaces.srv import PlanGrasps
-from sinew_policies.m2t2.pipeline import Proposal, propose
-from sinew_policies.m2t2.predictor import Predictor
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -34,6 +33,8 @@ from sinew_policies.common.errors import CheckpointError, CloudError, DataError,
 from sinew_policies.common.pointcloud import from_depth, select
 from sinew_policies.common.pointcloud import warm_up as warm_up_clouds
 from sinew_policies.common.types import F64, CameraFrame, GraspSet, PointCloud
+from sinew_policies.m2t2.pipeline import Proposal, propose
+from sinew_policies.m2t2.predictor import Predictor
 
 _Response = PlanGrasps.Response
 
@@ -101,7 +102,7 @@ class GraspNode(SinewNode[GraspConfig]):
         self._markers = self.publisher(MarkerArray, topics.GRASP_MARKERS, qos.LATCHED)
         self._cloud = self.publisher(PointCloud2, topics.GRASP_CLOUD, qos.LATCHED)
         self._segments = self.publisher(PointCloud2, topics.GRASP_SEGMENTS, qos.LATCHED)
-        self.owned_service(PlanGrasps, topics.PLAN_GRASPS, self._on_plan)
+        self.owned_service(PlanGrasps, topics.PLAN_GRASPS, self._on_plan, group=ReentrantCallbackGroup())
         if config.rate_hz > 0.0:
             self.timer(1.0 / config.rate_hz, self._on_timer)
 

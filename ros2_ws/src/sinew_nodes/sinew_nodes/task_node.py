@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path as PathMsg
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse, ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from sinew_interfaces.action import ClearTable as ClearTableAction
 from sinew_interfaces.action import Pick as PickAction
@@ -94,13 +95,17 @@ class TaskNode(SinewNode[TaskConfig]):
     # -- action servers --------------------------------------------------------------------------------------
 
     def _serve(self, action: Any, name: str, work: _Work) -> None:
+        async def execute(handle: ServerGoalHandle) -> Any:  # rclpy awaits only what is declared async
+            return await self._execute(handle, action, work)
+
         server: Any = ActionServer(
             self,
             action,
             name,
-            execute_callback=lambda handle: self._execute(handle, action, work),
+            execute_callback=execute,
             goal_callback=self._on_goal,
             cancel_callback=self._on_cancel,
+            callback_group=ReentrantCallbackGroup(),  # a running goal occupies its group
         )
         self.on_clear(server.destroy)
 

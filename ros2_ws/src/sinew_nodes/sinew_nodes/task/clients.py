@@ -44,8 +44,9 @@ class JointWatcher:
     def ready(self) -> bool:
         return all(n in self._positions for n in self._names)
 
-    def q(self) -> F64:
-        return np.array([self._positions[n] for n in self._names])
+    def positions(self, names: tuple[str, ...]) -> F64:
+        """Positions (len(names),) in rad or m; all must have been heard of, see `ready`."""
+        return np.array([self._positions[n] for n in names])
 
     def position(self, name: str) -> float:
         return self._positions[name]
@@ -62,7 +63,7 @@ class ArmClient:
 
     def q(self) -> F64:
         wait_until(self._joints.ready, _ACCEPT_S, f"joint states on {topics.JOINT_STATES}", self.interrupt)
-        return self._joints.q()
+        return self._joints.positions(self._names)
 
     def execute(self, trajectory: Trajectory, what: str) -> None:
         if len(trajectory.t_s) < 2:
