@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from geometry_msgs.msg import Point
@@ -36,7 +37,7 @@ from sinew_policies.common.types import F64, CameraFrame, GraspSet, PointCloud
 from sinew_policies.m2t2.pipeline import Proposal, propose
 from sinew_policies.m2t2.predictor import Predictor
 
-_Response = PlanGrasps.Response
+_Response: TypeAlias = PlanGrasps.Response
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class GraspNode(SinewNode[GraspConfig]):
         if self.is_active and self._jobs.empty():
             self._jobs.put_nowait(_Job(None, None))
 
-    async def _on_plan(self, request: PlanGrasps.Request, response: _Response) -> _Response:
+    async def _on_plan(self, request: PlanGrasps.Request, response: PlanGrasps.Response) -> PlanGrasps.Response:
         if not self.is_active:
             return _refusal(response, _Response.INFERENCE_FAILED, "grasp_node is not active; activate it first")
         future: Future = Future(executor=self.executor)
@@ -239,7 +240,7 @@ class GraspNode(SinewNode[GraspConfig]):
             self._segments.publish(convert.cloud_msg(tinted))
 
 
-def _refusal(response: _Response, code: int, message: str) -> _Response:
+def _refusal(response: PlanGrasps.Response, code: int, message: str) -> PlanGrasps.Response:
     response.error_code, response.error_msg = code, message
     return response
 

@@ -68,14 +68,20 @@ class DemoClient:
             threading.Event().wait(0.05)
 
     def clear_table(
-        self, on_feedback: Callable[[ClearTable.Feedback], None], timeout_s: float, alive: Callable[[], bool]
+        self,
+        on_feedback: Callable[[ClearTable.Feedback], None],
+        timeout_s: float,
+        alive: Callable[[], bool],
+        *,
+        max_consecutive_failures: int = 0,
     ) -> ClearTable.Result:
         """Sends the goal (again while the task is still being activated) and waits for its result."""
         deadline = time.monotonic() + timeout_s
         while True:
             handle = self._wait(
                 self._client.send_goal_async(
-                    ClearTable.Goal(), feedback_callback=lambda m: on_feedback(m.feedback)
+                    ClearTable.Goal(max_consecutive_failures=max_consecutive_failures),
+                    feedback_callback=lambda m: on_feedback(m.feedback),
                 ),
                 deadline,
                 alive,

@@ -7,11 +7,7 @@ the bin, counted by the simulator, not by the task.
 import rclpy  # must be the first import that loads native libraries  # isort: skip
 
 import argparse
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,14 +18,13 @@ from sinew_interfaces.action import ClearTable
 from sinew_nodes import convert
 from sinew_nodes.demo.client import DemoClient
 from sinew_nodes.demo.console import RunView, Step, closing_table
+from sinew_nodes.demo.launching import Launch, choose_domain
 from sinew_nodes.demo.picture import side_by_side
-from sinew_policies.common.dds import dds_environment, free_domain
 from sinew_policies.common.errors import ConfigError, SinewError
 
 ENOUGH = 0.8
 _READY_S = 150.0
 _TASK_S = 540.0
-_STOP_S = 12.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,21 +33,12 @@ def main(argv: Sequence[str]) -> int:
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty; name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.update(dds_environment(os.environ))
-    os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+    domain = choose_domain()
     console = Console()
-    console.print(f"launching the cell on ROS domain {os.environ['ROS_DOMAIN_ID']}; log: {out / 'launch.log'}")
-    started = time.monotonic()
-    with (out / "launch.log").open("wb") as log:
-        launch = subprocess.Popen(
-            [sys.executable, "-m", "sinew_policies.common.cli", "launch", "pick", *_launch_arguments(args, out)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    console.print(f"launching the cell on ROS domain {domain}; log: {out / 'launch.log'}")
+    with Launch("pick", _launch_arguments(args, out), out / "launch.log") as launch:
         try:
-            code = _run(args, out, launch, console, started)
+            code = _run(args, out, launch, console)
             if args.keep:
                 console.print("the graph and the page stay open; press Ctrl-C to end")
                 launch.wait()
@@ -61,32 +47,28 @@ def main(argv: Sequence[str]) -> int:
             return 130
         except SinewError as error:
             console.print(f"[red]the demo failed:[/red] {error}")
-            console.print(f"the end of {out / 'launch.log'}:\n{_tail(out / 'launch.log')}", markup=False)
+            console.print(f"the end of {launch.log}:\n{launch.tail()}", markup=False)
             return 1
-        finally:
-            _stop(launch)
 
 
-def _run(
-    args: argparse.Namespace, out: Path, launch: "subprocess.Popen[bytes]", console: Console, started: float
-) -> int:
+def _run(args: argparse.Namespace, out: Path, launch: Launch, console: Console) -> int:
     rclpy.init(args=[])
     client = DemoClient()
     try:
-        client.wait_for_task(_READY_S, lambda: launch.poll() is None)
+        client.wait_for_task(_READY_S, launch.alive)
         assert client.count is not None
         total = client.count.total
-        ready_s = time.monotonic() - started
+        ready_s = launch.seconds()
         first_reach_s: list[float] = []
         with RunView(total, console) as view:
 
             def show(feedback: ClearTable.Feedback) -> None:
-                t_s = time.monotonic() - started
+                t_s = launch.seconds()
                 if feedback.stage == "approach" and not first_reach_s:
                     first_reach_s.append(t_s)
                 view.step(Step(t_s, feedback.stage, feedback.removed, feedback.failed, feedback.detail))
 
-            result = client.clear_table(show, _TASK_S, lambda: launch.poll() is None)
+            result = client.clear_table(show, _TASK_S, launch.alive)
         count = client.count
         picture = _picture(client, out, total, count.in_bin)
         share = count.in_bin / total if total else 0.0
@@ -105,7 +87,7 @@ def _run(
         client.close()
         rclpy.try_shutdown()
     if not args.keep:
-        _stop(launch)
+        launch.stop()
     for what, path in (("picture", picture), ("video", out / "run.mp4"), ("recording", out / "run.mcap")):
         console.print(f"{what}: {path if path and path.exists() else 'missing'}", highlight=False, soft_wrap=True)
     return 0 if share >= ENOUGH else 1
@@ -122,8 +104,8 @@ def _picture(client: DemoClient, out: Path, total: int, in_bin: int) -> Path | N
     return path
 
 
-def _launch_arguments(args: argparse.Namespace, out: Path) -> list[str]:
-    values = {
+def _launch_arguments(args: argparse.Namespace, out: Path) -> dict[str, object]:
+    values: dict[str, object] = {
         "devices": "sim",
         "scene": args.scene,
         "seed": args.seed,
@@ -136,22 +118,7 @@ def _launch_arguments(args: argparse.Namespace, out: Path) -> list[str]:
     }
     if args.weights:
         values["weights"] = args.weights.resolve()
-    return [f"{name}:={value}" for name, value in values.items()]
-
-
-def _stop(launch: "subprocess.Popen[bytes]") -> None:
-    """SIGINT and time to end by itself; the runner bounds that time, so a kill is the very last resort."""
-    if launch.poll() is None:
-        launch.send_signal(signal.SIGINT)
-        try:
-            launch.wait(timeout=_STOP_S)
-        except subprocess.TimeoutExpired:
-            launch.kill()
-            launch.wait()
-
-
-def _tail(path: Path, lines: int = 25) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    return values
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:

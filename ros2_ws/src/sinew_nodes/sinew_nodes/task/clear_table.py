@@ -278,7 +278,8 @@ class ClearTable:
             raise GraspFailed(Stage.DROP, f"the object was lost on the way to the bin ({held * 1e3:.1f} mm)")
 
     def _return_to_observe(self) -> None:
-        self._progress(Stage.RETURN)
+        last = self._attempts[-1] if self._attempts else None
+        self._progress(Stage.RETURN, last.reason if last is not None else "")
         try:
             self._arm.execute(self._planner.to_observe(self._arm.q()), "to the observation pose")
         except PlanningError as error:
