@@ -66,11 +66,26 @@ class Graph:
         self.wait(future.done, what, timeout_s)
         return future.result()
 
+    def answer(self, ask: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
+        """Asks again every two seconds: on a loaded machine a server may not yet know a fresh client's reader,
+        and its answer is lost."""
+        asked: list[Any] = []
+        due = 0.0
+
+        def done() -> Any:
+            nonlocal due
+            if time.monotonic() > due:
+                asked.append(ask())
+                due = time.monotonic() + 2.0
+            return next((f for f in asked if f.done()), None)
+
+        return self.wait(done, what, timeout_s).result()
+
     def call(self, kind: type, name: str, request: Any, timeout_s: float = 10.0) -> Any:
         client = self.client.create_client(kind, name)
         try:
             self.wait(client.service_is_ready, f"service {name}", timeout_s)
-            return self.result(client.call_async(request), f"answer of {name}", timeout_s)
+            return self.answer(lambda: client.call_async(request), f"answer of {name}", timeout_s)
         finally:
             self.client.destroy_client(client)
 
@@ -92,8 +107,9 @@ class Action:
         graph.wait(self.client.server_is_ready, f"action {name}")
 
     def send(self, goal: Any) -> ClientGoalHandle:
-        future = self.client.send_goal_async(goal, feedback_callback=self.feedback.append)
-        handle: ClientGoalHandle = self._graph.result(future, "acceptance")
+        handle: ClientGoalHandle = self._graph.answer(
+            lambda: self.client.send_goal_async(goal, feedback_callback=self.feedback.append), "acceptance"
+        )
         assert handle.accepted
         return handle
 
