@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from rclpy.action.client import ActionClient, ClientGoalHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from ros_fakes.launched import Launch
 
 from sinew_nodes.base import SinewNode
 from sinew_policies.common.dds import dds_environment, free_domain
@@ -133,3 +135,17 @@ def graph(_ros: None) -> Iterator[Graph]:
     out = Graph()
     yield out
     out.close()
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Any]:
+    running: list[Launch] = []
+
+    def start(*arguments: str) -> Launch:
+        running.append(Launch(list(arguments), tmp_path / f"launch-{len(running)}.log"))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.kill()
+        print(one.log.read_text()[-4000:])

@@ -3,9 +3,7 @@
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,53 +23,6 @@ from sinew_nodes.tf import TransformListener
 
 pytestmark = pytest.mark.ros
 MAX_GAP_NS = 20_000_000
-
-
-class Launch:
-    def __init__(self, arguments: list[str], log: Path) -> None:
-        self.log = log
-        with log.open("w") as out:
-            self.process = subprocess.Popen(
-                [str(Path(sys.executable).parent / "sinew"), "launch", *arguments],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=dict(os.environ),
-                start_new_session=True,
-            )
-
-    def end(self, number: int = signal.SIGINT, *, times: int = 1) -> tuple[int, float]:
-        """(exit code, seconds until the end)."""
-        start = time.monotonic()
-        for _ in range(times):
-            self.process.send_signal(number)
-        code = self.process.wait(timeout=15.0)
-        return code, time.monotonic() - start
-
-    def orphans(self) -> list[str]:
-        """Processes of its session that are still there."""
-        found = subprocess.run(
-            ["ps", "-o", "pid=,args=", "-s", str(self.process.pid)], capture_output=True, text=True, timeout=10.0
-        )
-        return [line for line in found.stdout.splitlines() if "defunct" not in line]
-
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(5.0)
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Any]:
-    running: list[Launch] = []
-
-    def start(*arguments: str) -> Launch:
-        running.append(Launch(list(arguments), tmp_path / f"launch-{len(running)}.log"))
-        return running[-1]
-
-    yield start
-    for one in running:
-        one.kill()
-        print(one.log.read_text()[-4000:])
 
 
 def test_the_cell_comes_up_moves_sees_and_ends(graph: Any, launch: Any) -> None:

@@ -162,6 +162,8 @@ class GraspNode(SinewNode[GraspConfig]):
             self.problem("look", response.error_msg)
             if job.future is not None:
                 job.future.set_result(response)
+                if self.executor is not None:
+                    self.executor.wake()  # set from another thread, the answer would wait for the next event
 
     def _look(self, request: PlanGrasps.Request | None) -> tuple[GraspSet, PointCloud]:
         assert self._predictor is not None

@@ -140,6 +140,9 @@ class TaskNode(SinewNode[TaskConfig]):
                 handle.abort()
                 done.set_result(_refused(action, _Result.MOTION_FAILED, f"{type(error).__name__}: {error}"))
 
+            if self.executor is not None:
+                self.executor.wake()
+
         self._worker = threading.Thread(target=body, name="task", daemon=True)
         self._worker.start()
         try:
