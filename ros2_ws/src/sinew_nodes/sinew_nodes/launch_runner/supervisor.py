@@ -16,7 +16,7 @@ from sinew_nodes.launch_runner.plan import Action, ProcessSpec, Say, Shutdown, T
 from sinew_nodes.launch_runner.process import Child
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ESCALATION = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (3.0, signal.SIGKILL))
+_ESCALATION = ((0.0, signal.SIGINT), (1.5, signal.SIGTERM), (2.7, signal.SIGKILL))
 """Seconds after the start of the shutdown, and what is then sent to those still alive. All is over within 5 s."""
 
 
