@@ -11,6 +11,7 @@ from sinew_hardware.planning.plan import Planner
 from sinew_hardware.planning.scene import FREE, LIFT, Held, Target
 from sinew_policies.common.errors import NoPlan, PlanningError, Unreachable
 from sinew_policies.common.geometry import HAND_DEPTH_M, T_HAND_FROM_GRASP, apply, from_rt, inverse, rot_x, rot_z
+from sinew_policies.common.jaw import opening_for
 from sinew_policies.common.types import F64, Grasp, PointCloud, Trajectory
 
 
@@ -31,7 +32,6 @@ class PickSettings:
     retreat_m: float = 0.10  # straight way out when a plan would start in collision
     target_radius_m: float = 0.05  # around the grasp: the cloud that the hand may touch
     held_radius_m: float = 0.045  # around the grasp: the cloud that leaves with the hand
-    open_margin_m: float = 0.04  # the hand opens this much wider than the grasp
     drop_height_m: float = 0.24  # of the fingertips over the table when they open above the bin
     bin_centre_m: tuple[float, float] = (0.42, 0.42)
     drop_spread_m: float = 0.05  # drops alternate around the bin's centre so that they do not tower
@@ -50,7 +50,7 @@ class PickMotions:
         s, scene = self._settings, self._planner.scene
         scene.detach()
         scene.set_obstacles(cloud.xyz)
-        scene.set_width(min(0.08, grasp.width_m + s.open_margin_m))
+        scene.set_width(opening_for(grasp.width_m))
         T_grasp = grasp.T_base_grasp
         middle = apply(T_grasp, np.array([[0.0, 0.0, HAND_DEPTH_M]]))[0]
         scene.set_target(Target(middle, s.target_radius_m))

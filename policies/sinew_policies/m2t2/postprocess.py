@@ -2,6 +2,7 @@
 
     assign_points      each point belongs to its most probable query
     rank_grasps        score = objectness · mask, then non-maximum suppression over poses, then a cap
+    lean_away          more room on the side that the camera did not see
     refine             small moves along the approach that free the hand from table and cloud
     *_filter           mark `rejection`: one of REJECTIONS, nothing is deleted
     filter_grasps      all of these in order, executable grasps first
@@ -46,6 +47,7 @@ class PostprocessConfig:
     # collides with sides that the camera did not see.
     collision_points: int = 4
     min_points_between: int = 8  # fewer points between the pads are nothing to hold
+    near_clearance_m: float = 0.008  # of the open hand from the contact that was seen
     depths_m: tuple[float, ...] = (0.0, -0.0035, -0.007, 0.005, 0.01, 0.015, 0.02)  # tried by refine
 
     def __post_init__(self) -> None:
@@ -153,6 +155,25 @@ def gripper_collision_filter(
     return tuple(listed)
 
 
+def lean_away(grasps: Iterable[Grasp], near_clearance_m: float = 0.008) -> tuple[Grasp, ...]:
+    """Shifts each open hand along its closing axis so that the finger at the seen contact has only
+    `near_clearance_m` of room and the finger on the far side all the rest.
+
+    Where the contact is was measured; where the object ends behind it is the network's guess, and a finger
+    that comes down on an object wider than guessed ends the attempt. Closing centres the object again.
+    """
+
+    def shifted(g: Grasp) -> Grasp:
+        room = (jaw.opening_for(g.width_m) - g.width_m) / 2.0 - near_clearance_m
+        if g.rejection or room <= 0.0:
+            return g
+        T = g.T_base_grasp.copy()
+        T[:3, 3] += room * T[:3, 0]
+        return replace(g, T_base_grasp=T)
+
+    return tuple(shifted(g) for g in grasps)
+
+
 def refine(grasps: Iterable[Grasp], xyz: F32, config: PostprocessConfig | None = None) -> tuple[Grasp, ...]:
     """Moves grasps along their approach where that frees them; never rejects.
 
@@ -164,7 +185,7 @@ def refine(grasps: Iterable[Grasp], xyz: F32, config: PostprocessConfig | None =
 
 
 def filter_grasps(grasps: Iterable[Grasp], xyz: F32, config: PostprocessConfig | None = None) -> tuple[Grasp, ...]:
-    """Approach, workspace, refinement and hand against the cloud xyz (N, 3); executable ones first, by score."""
+    """Approach, workspace, lean, refinement, hand against the cloud xyz (N, 3); executable ones first, by score."""
     config = config or PostprocessConfig()
     checked = approach_filter(grasps, config.max_upward_rad)
     checked = workspace_filter(checked, config.workspace)

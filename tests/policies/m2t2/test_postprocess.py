@@ -22,6 +22,7 @@ from sinew_policies.m2t2.postprocess import (
     contact_middle,
     filter_grasps,
     gripper_collision_filter,
+    lean_away,
     rank_grasps,
     refine,
     workspace_filter,
@@ -329,3 +330,20 @@ def test_each_point_belongs_to_its_most_probable_kept_query(queries: int, n: int
 def test_unusable_settings_are_named(values: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         PostprocessConfig(**values)  # type: ignore[arg-type]
+
+
+@given(width_m=st.floats(0.0, 0.08), clearance_m=st.floats(0.0, 0.02), yaw=st.floats(-3.1, 3.1))
+def test_leaning_away_keeps_the_near_finger_off_the_contact(width_m: float, clearance_m: float, yaw: float) -> None:
+    T = geometry.from_rt(geometry.rot_x(np.pi) @ geometry.rot_z(yaw), [0.5, 0.0, 0.15])
+    contact = T[:3, 3] + geometry.HAND_DEPTH_M * T[:3, 2] - width_m / 2.0 * T[:3, 0]
+    grasp = Grasp(T, width_m, 0.9, contact)
+    (leaned,) = lean_away([grasp], clearance_m)
+    moved = leaned.T_base_grasp[:3, 3] - T[:3, 3]
+    np.testing.assert_allclose(leaned.T_base_grasp[:3, :3], T[:3, :3])
+    assert moved @ T[:3, 0] >= 0.0  # never towards the seen side
+    np.testing.assert_allclose(moved, (moved @ T[:3, 0]) * T[:3, 0], atol=1e-12)
+    middle = leaned.T_base_grasp[:3, 3] + geometry.HAND_DEPTH_M * T[:3, 2]
+    near_finger = middle - jaw.opening_for(width_m) / 2.0 * T[:3, 0]
+    room = float((contact - near_finger) @ T[:3, 0])
+    slack = (jaw.opening_for(width_m) - width_m) / 2.0
+    assert room == pytest.approx(min(clearance_m, slack) if slack > clearance_m else slack, abs=1e-9)

@@ -22,6 +22,7 @@ from sinew_nodes.task.ports import (
 )
 from sinew_policies.common.errors import CloudError, PlanningError
 from sinew_policies.common.geometry import rotation_angle
+from sinew_policies.common.jaw import opening_for
 from sinew_policies.common.types import F64, Grasp
 
 
@@ -54,7 +55,6 @@ class ClearTableConfig:
     plans_per_look: int = 12  # candidates whose motion is planned before another look is taken
     min_object_points: int = 40  # fewer cloud points above `object_height_m` mean an empty table
     object_height_m: float = 0.008
-    clearance_m: float = 0.02  # hand opens this much wider than the predicted width
     min_held_width_m: float = 0.0015  # narrower than this after closing: nothing is held
     max_slip_m: float = 0.004  # width lost during the lift: the object slipped
     same_grasp_m: float = 0.015  # a failed grasp forbids its neighbours for the rest of the run …
@@ -246,7 +246,7 @@ class ClearTable:
     def _pick(self, plan: PickPlan) -> None:
         config = self._config
         self._progress(Stage.REACH, f"score {plan.grasp.score:.2f}, width {plan.grasp.width_m * 1e3:.0f} mm")
-        self._hand.open(min(config.max_width_m, plan.grasp.width_m + 2.0 * config.clearance_m))
+        self._hand.open(opening_for(plan.grasp.width_m))
         self._arm.execute(plan.reach, "reach")
         self._progress(Stage.APPROACH)
         self._arm.execute(plan.approach, "approach")
