@@ -1,5 +1,6 @@
 """Raw CDR in, a readable MCAP with full schemas out."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import rclpy
 from mcap.reader import make_reader
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from sinew_nodes.record.bridge import Bridge
 from sinew_nodes.record.schema import ros2msg_schema
@@ -67,3 +70,20 @@ def test_video_can_be_decoded_again(tmp_path: Path) -> None:
         frames = [f.to_ndarray(format="rgb24") for f in file.decode(video=0)]
     assert len(frames) == 12
     assert abs(float(frames[-1].mean()) - 110.0) < 6.0
+
+
+def test_a_viewer_hears_of_topics_over_the_websocket() -> None:
+    bridge = Bridge(websocket_port=0)
+    try:
+        with connect(
+            f"ws://127.0.0.1:{bridge.port}/", subprotocols=[Subprotocol("foxglove.sdk.v1")], open_timeout=5
+        ) as viewer:
+            assert json.loads(viewer.recv(timeout=5))["op"] == "serverInfo"
+            bridge.log("/joint_states", "sensor_msgs/msg/JointState", serialize_message(JointState()), 1)
+            heard = json.loads(viewer.recv(timeout=5))
+        assert heard["op"] == "advertise"
+        [channel] = heard["channels"]
+        assert (channel["topic"], channel["encoding"]) == ("/joint_states", "cdr")
+        assert "float64[] position" in channel["schema"]
+    finally:
+        bridge.close()
