@@ -14,6 +14,7 @@ from sinew_sim.cell.world import World
 
 DEFAULT_WORLD = "cell"
 _POLL_S = 0.001
+_HALF_WRITTEN_S = 2.0
 
 
 class WorldPublisher:
@@ -129,20 +130,23 @@ class WorldMirror:
         """The newest state without touching `data`; Stale when the host ended or stopped while publishing."""
         if self._reader is None:
             raise NotConnected(f"mirror of world '{self.name}' is not connected; call connect first")
-        try:
-            state = self._reader.read()
-        except DataError as fault:
-            if runtime_dir.host_alive(self._folder):
-                raise Stale(f"simulation host '{self.name}' stopped while publishing: {fault}") from fault
-            raise self._gone() from fault
-        if state is None:
-            raise self._gone()
-        return state
+        deadline = time.monotonic() + _HALF_WRITTEN_S
+        while True:
+            try:
+                if (state := self._reader.read()) is not None:
+                    return state
+                fault = "no state is there"
+            except DataError as error:
+                fault = str(error)
+            if time.monotonic() > deadline or not runtime_dir.host_alive(self._folder):
+                raise self._lost(fault)
 
     def check_host(self, max_silence_s: float = 2.0) -> None:
-        """Raises Stale when the host has ended, or has published nothing for `max_silence_s`."""
-        if self._reader is None or not (runtime_dir.host_alive(self._folder) and self._reader.is_current()):
+        """Raises Stale when the host has ended, was started anew, or was silent for `max_silence_s`."""
+        if self._reader is None or not runtime_dir.host_alive(self._folder):
             raise self._gone()
+        if not self._reader.is_current():
+            raise Stale(f"simulation host '{self.name}' has ended and another one runs in its place; reconnect")
         silence_s = (time.monotonic_ns() - self.peek().mono_ns) / 1e9
         if silence_s > max_silence_s:
             raise Stale(
@@ -188,11 +192,20 @@ class WorldMirror:
             newest = self.peek()
             if newest.generation != generation:  # replaced once more while we were reading
                 return self._load(newest.generation)
-            raise self._gone() from fault
+            raise self._lost(str(fault)) from fault
         self._data = mujoco.MjData(self._model)
         self.generation = generation
         newest = self.peek()
         return newest if newest.generation == generation else self._load(newest.generation)
+
+    def _lost(self, fault: str) -> Stale:
+        """A host that lives is never called gone, however slow the machine makes it."""
+        if not runtime_dir.host_alive(self._folder):
+            return self._gone()
+        return Stale(
+            f"simulation host '{self.name}' (process {runtime_dir.host_pid(self.name)}) is silent: {fault}; is it "
+            "stopped or blocked?"
+        )
 
     def _gone(self) -> Stale:
         return Stale(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sinew_policies.common.errors import ConfigError, DeviceError, NotConnected, name_hint
 
+_MAKING = ".making-"  # no world may be called so
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -50,10 +51,13 @@ def claim(world: str) -> HostLock:
                 f"world '{world}' is already run by process {host_pid(world)} on ROS_DOMAIN_ID {domain.name}; "
                 "stop it, or use another domain or world name"
             )
-        folder.mkdir(mode=0o700)
-        fd = os.open(folder / "host", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Gets its name only once it is locked: who looks meanwhile neither misses the host nor takes its lock.
+        making = domain / f"{_MAKING}{world}"
+        making.mkdir(mode=0o700)
+        fd = os.open(making / "host", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.write(fd, str(os.getpid()).encode())
+        making.rename(folder)
     return HostLock(folder, fd)
 
 
@@ -71,8 +75,8 @@ def host_alive(folder: Path) -> bool:
     """Whether a process holds the host's lock of this folder."""
     try:
         fd = os.open(folder / "host", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
+    except (FileNotFoundError, NotADirectoryError):
+        return False  # any other failure, such as too many open files, says nothing about the host
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -94,7 +98,7 @@ def host_pid(world: str) -> str:
 def not_running(world: str) -> NotConnected:
     """The error for a world without a living host."""
     folder = world_folder(world)
-    running = [p.name for p in folder.parent.iterdir() if p.is_dir() and host_alive(p)]
+    running = [p.name for p in folder.parent.iterdir() if p.is_dir() and p.name[0] != "." and host_alive(p)]
     return NotConnected(
         f"no simulation host runs world '{world}' on ROS_DOMAIN_ID {folder.parent.name}; start it, or check the "
         f"name: {name_hint(world, running)}"

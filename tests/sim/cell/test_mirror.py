@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import stat
@@ -37,6 +38,46 @@ mirror.connect(10.0)
 state = mirror.update()
 print(state.step, mirror.data.body("panda_hand").xpos.tolist())
 """
+
+WRITER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from sinew_sim.cell.state_file import StateWriter, WorldState
+writer = StateWriter(Path(sys.argv[1]))
+step = 0
+while True:
+    step += 1
+    writer.write(WorldState(1, step, step, 0, False, 1.0, np.full(40, float(step))))
+    if step == 1:
+        print("up", flush=True)
+"""
+PROBER = """
+import sys
+from sinew_sim.cell import runtime_dir
+folder = runtime_dir.world_folder("busy")
+print("up", flush=True)
+while True:
+    runtime_dir.host_alive(folder)
+"""
+
+
+@pytest.fixture
+def running():
+    """Starts a script as another process and waits until it is up."""
+    processes = []
+
+    def start(script: str, *arguments: str) -> None:
+        command = [sys.executable, "-c", script, *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait(10)
 
 
 @pytest.fixture(autouse=True)
@@ -216,6 +257,60 @@ def test_half_written_state_is_an_error(tmp_path: Path):
         file.write((3).to_bytes(8, "little"))
     with pytest.raises(DataError, match="half written"):
         reader.read()
+
+
+def test_a_reader_in_another_process_always_finds_a_state(running, tmp_path: Path):
+    """The sequence is never seen half stored, which looked like a host that had never published."""
+    running(WRITER, str(tmp_path / "state"))
+    reader = StateReader(tmp_path / "state")
+    newest, deadline = 0, time.monotonic() + 2.0
+    while time.monotonic() < deadline:
+        state = reader.read()
+        assert state is not None
+        assert (state.qpos == state.step).all()
+        assert state.step >= newest
+        newest = state.step
+    assert newest > 100
+
+
+def test_a_living_host_that_hangs_in_a_write_is_silent_not_gone(world, monkeypatch):
+    monkeypatch.setattr("sinew_sim.cell.mirror._HALF_WRITTEN_S", 0.1)
+    with WorldPublisher(world) as publisher:
+        mirror = WorldMirror()
+        mirror.connect(1.0)
+        state = runtime_dir.world_folder("cell") / "state"
+        sequence = int.from_bytes(state.read_bytes()[8:16], "little")
+        with state.open("r+b") as file:
+            file.seek(8)
+            file.write((sequence + 1).to_bytes(8, "little"))
+        for look in (mirror.peek, mirror.check_host):
+            with pytest.raises(Stale, match=rf"\(process {os.getpid()}\) is silent: .*half written"):
+                look()
+        publisher.close()
+        with pytest.raises(Stale, match="is gone"):
+            mirror.peek()
+        mirror.close()
+
+
+def test_exhausted_descriptors_are_not_a_dead_host(world, monkeypatch):
+    def full(*_: object) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with WorldPublisher(world):
+        monkeypatch.setattr(os, "open", full)
+        with pytest.raises(OSError, match="too many"):
+            runtime_dir.host_alive(runtime_dir.world_folder("cell"))
+        monkeypatch.undo()
+
+
+def test_a_name_can_be_taken_while_others_look_for_its_host(running):
+    """Looking takes a shared lock for a moment; it must not meet the host's claim."""
+    for _ in range(2):
+        running(PROBER)
+    for _ in range(300):
+        claim = runtime_dir.claim("busy")
+        assert runtime_dir.host_alive(claim.folder)
+        claim.release()
 
 
 def test_manifest_survives_its_file(built):
