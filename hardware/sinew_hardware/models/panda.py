@@ -40,9 +40,10 @@ LIMITS = JointLimits(
     lower=np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973]),
     upper=np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973]),
     velocity=np.array([2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61]),
-    # Half of the controller's own (15, 7.5, 10, 12.5, 15, 20, 20): what the arm accepts at 1 kHz it
-    # answers with reflex stops when the commands arrive at 100 Hz and with a payload.
-    acceleration=np.array([7.5, 3.75, 5.0, 6.25, 7.5, 10.0, 10.0]),
+    # Four fifths of the controller's own (15, 7.5, 10, 12.5, 15, 20, 20), for stops. Planned motions use a
+    # fraction of it (PlannerSettings.speed): what the arm accepts at 1 kHz it answers with reflex stops when
+    # the commands arrive at 100 Hz and with a payload.
+    acceleration=np.array([12.0, 6.0, 8.0, 10.0, 12.0, 16.0, 16.0]),
     # A tenth of (7500, 3750, 5000, 6250, 7500, 10000, 10000). At 100 Hz a jerk of 7500 rad/s³ would cross
     # the whole acceleration range within a fifth of one sample and so limit nothing.
     jerk=np.array([750.0, 375.0, 500.0, 625.0, 750.0, 1000.0, 1000.0]),

@@ -16,7 +16,7 @@ from sinew_policies.common.types import F64, Trajectory
 
 @dataclass(frozen=True)
 class PlannerSettings:
-    speed: float = 0.8  # fraction of velocity, acceleration and jerk limits
+    speed: float = 0.6  # fraction of velocity, acceleration and jerk limits
     line_speed: float = 0.3  # the same along straight lines, near objects
     timeout_s: float = 1.0  # of the search
     search_clearance_m: float = 0.012  # the search keeps farther away than the checks demand

@@ -14,7 +14,7 @@ from sinew_policies.common.jaw import opening_for
 from sinew_policies.common.types import F64
 from sinew_sim.floating.antipodal import ContactPairs, Surface, sample_pairs, spread
 from sinew_sim.floating.frames import grasp_poses, orthogonal_unit, rotate_about
-from sinew_sim.floating.label import GraspTester, Outcome, LabelSettings
+from sinew_sim.floating.label import GraspTester, LabelSettings, Outcome
 from sinew_sim.objects.model import ObjectModel
 
 N_PAIRS = 60

@@ -58,6 +58,12 @@ class NodeWatch:
             watched = self._nodes.get(name)
             return watched is None or watched.alive
 
+    def is_active(self, name: str) -> bool:
+        """Whether the node lives and says that it is active; unknown nodes count as active."""
+        with self._lock:
+            watched = self._nodes.get(name)
+            return watched is None or (watched.alive and watched.active)
+
     def knows(self, name: str) -> bool:
         """Whether the node has ever been heard of."""
         with self._lock:

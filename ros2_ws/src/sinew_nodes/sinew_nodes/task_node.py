@@ -43,8 +43,8 @@ class TaskConfig:
     max_failures: int = parameter(5, "attempts in a row without success before giving up", low=1, high=100)
     grip_force_n: float = parameter(30.0, "force per finger", low=5.0, high=70.0)
     grip_speed_mps: float = parameter(0.15, "speed of the fingers", low=0.01, high=0.3)
-    speed: float = parameter(0.8, "fraction of the arm's limits in free motion", low=0.05, high=1.0)
-    line_speed: float = parameter(0.4, "fraction of the arm's limits near objects", low=0.05, high=1.0)
+    speed: float = parameter(0.6, "fraction of the arm's limits in free motion", low=0.05, high=1.0)
+    line_speed: float = parameter(0.3, "fraction of the arm's limits near objects", low=0.05, high=1.0)
     look_timeout_s: float = parameter(5.0, "longest wait for grasps", low=0.5, high=60.0)
     respawn_timeout_s: float = parameter(60.0, "longest wait for a node that died", low=0.0, high=600.0)
     watched: tuple[str, ...] = parameter(
@@ -226,7 +226,8 @@ class TaskNode(SinewNode[TaskConfig]):
         watch = self._watch
         self._interrupt.forget_loss()
         try:
-            wait_until(lambda: watch.is_alive(node), timeout_s, f"node {node}", self._interrupt)
+            # A respawned process is of no use before it is active, and DDS still shows the dead one's service.
+            wait_until(lambda: watch.is_active(node), timeout_s, f"node {node} to be active", self._interrupt)
         except SinewError as error:
             if isinstance(error, Cancelled):
                 raise
