@@ -98,6 +98,29 @@ def test_a_stop_signal_ends_every_process_and_exits_0_within_5_s(launch, signals
     assert all(gone(pid) for pid in pids)
 
 
+def test_a_program_that_still_starts_ends_at_once_without_a_traceback(launch) -> None:
+    """Python raises KeyboardInterrupt wherever it is until a program has its own handlers."""
+    body = "print(chr(114) * 3, flush=True); import time; time.sleep(60)"
+    run = launch(f'<executable cmd="{sys.executable} -c &quot;{body}&quot;" name="young" output="screen"/>')
+    run.until("rrr")
+    start = time.monotonic()
+    run.popen.send_signal(signal.SIGINT)
+    assert run.end() == 0
+    assert time.monotonic() - start < 1.4  # before the second signal
+    assert "KeyboardInterrupt" not in run.output
+    assert "young-1 stopped (killed by SIGTERM)" in run.output
+
+
+def test_a_program_with_handlers_gets_sigint_first(launch) -> None:
+    script = "trap 'echo got INT; exit 0' INT; trap 'echo got TERM; exit 0' TERM; echo ready; "
+    run = launch(shell(script + "while true; do sleep 0.05; done"))
+    run.until("ready")
+    run.popen.send_signal(signal.SIGINT)
+    assert run.end() == 0
+    assert "got INT" in run.output
+    assert "got TERM" not in run.output
+
+
 def test_a_deaf_process_is_killed_with_all_that_it_started_within_5_s(launch) -> None:
     run = launch(shell("sleep 1000 & echo helper $!; " + DEAF, 'name="deaf" output="screen"'))
     helper = int(run.until("helper").split()[-1])

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import IO
 
 from sinew_nodes.launch_runner.plan import ProcessSpec
@@ -14,6 +16,8 @@ from sinew_policies.common.errors import LaunchError
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 _CHUNK = 65536
+_START_UP_S = 20.0
+"""Longest start of a program on a loaded machine; older ones without a handler mean to live with plain SIGINT."""
 
 
 class Child:
@@ -27,6 +31,7 @@ class Child:
         self.origin = origin
         self.tries = tries  # respawns so far
         self._partial: dict[IO[bytes], bytes] = {}
+        self._started = time.monotonic()
         parent = os.getpid()
 
         def before_exec() -> None:
@@ -86,6 +91,17 @@ class Child:
     def poll(self) -> int | None:
         return self.popen.poll()
 
+    def stop_signal(self) -> signal.Signals:
+        """The first signal of a shutdown: SIGINT, or SIGTERM while the program is still starting.
+
+        A Python program raises KeyboardInterrupt in the middle of its imports until it has handlers of its own,
+        which shows as a traceback or is swallowed. It has them once it catches SIGTERM; before, SIGTERM ends it.
+        """
+        starting = (
+            time.monotonic() - self._started < _START_UP_S and _catches(self.popen.pid, signal.SIGTERM) is False
+        )
+        return signal.SIGTERM if starting else signal.SIGINT
+
     def send(self, number: signal.Signals) -> None:
         """To the process itself; SIGKILL to all that it started as well."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -98,3 +114,13 @@ class Child:
         """After its end: nothing that it started stays behind."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.popen.pid, signal.SIGKILL)
+
+
+def _catches(pid: int, number: signal.Signals) -> bool | None:
+    """Whether the process has a handler for the signal; None where the system does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")]
+    return bool(masks[0] >> (number - 1) & 1) if masks else None

@@ -148,7 +148,7 @@ class Supervisor:
         for child in self._children:
             if number is not signal.SIGINT:
                 self._console.note(f"{child.origin} still runs: {number.name}")
-            child.send(number)
+            child.send(child.stop_signal() if number is signal.SIGINT else number)
 
     def _after(self, delay_s: float, call: Callable[[], None]) -> None:
         heapq.heappush(self._due, (time.monotonic() + delay_s, next(self._order), call))
