@@ -57,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away; the interpreter must not complain about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise  # no path to name: a fault of ours
+        print(f"sinew: {error.strerror}: '{error.filename}'; check the path and its permissions", file=sys.stderr)
+        return 2
 
 
 def resolve(words: Sequence[str]) -> tuple[str, list[str]]:

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sinew_policies.common.errors import ConfigError
+
 _Z95 = 1.959963984540054
 
 
@@ -42,6 +44,20 @@ class Report:
     seconds: float
     metrics: Mapping[str, Metric]
     rows: Sequence[Row] = field(default_factory=tuple)
+
+    @staticmethod
+    def check_writable(path: Path) -> None:
+        """Raises ConfigError where `write` could not write `path`: to be asked before hours of work."""
+        if path.is_dir():
+            raise ConfigError(f"report file {path} is a folder; name a file in it, such as {path / 'report.json'}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise ConfigError(f"report file {path} cannot be written ({fault.strerror}); name another") from fault
+        if not os.access(path.parent, os.W_OK):
+            raise ConfigError(
+                f"report file {path} cannot be written: no right to write in {path.parent}; name another"
+            )
 
     def write(self, path: Path) -> None:
         """Writes the file atomically, making its folder."""

@@ -42,6 +42,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise ConfigError("training needs a length: give --steps N (reproducible) or --minutes M")
+        for name in ("batch", "processes", "steps", "minutes", "lr", "limit_scenes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is {value}; expected more than 0")
+        for name in ("seed", "loaders"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if self.batch % self.processes:
             raise ConfigError(f"batch {self.batch} does not divide by {self.processes} processes")
 

@@ -59,6 +59,10 @@ class GraspDataConfig:
         for name in ("objects", "scenes", "views", "workers", "points_per_object"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; expected 0 or more")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"minutes is {self.minutes}; expected more than 0, or leave it out")
 
 
 @dataclass(frozen=True)

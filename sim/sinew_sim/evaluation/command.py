@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console()
     try:
+        if args.json:
+            Report.check_writable(args.json)
         config = GraspEvalConfig(
             scenes=args.scenes,
             mode=args.mode,
@@ -49,10 +51,9 @@ def run(args: argparse.Namespace) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    if args.json:
-        report.write(args.json)
     _print(console, config, report)
     if args.json:
+        report.write(args.json)
         console.print(f"written: {args.json}")
     return 0
 

@@ -48,6 +48,8 @@ class GraspEvalConfig:
             raise ConfigError(f"rounds is {self.rounds}, workers {self.workers}; expected at least 1 each")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ConfigError(f"seeds are {list(self.seeds)}; expected at least one, all different")
+        if min(self.seeds) < 0:
+            raise ConfigError(f"seeds are {list(self.seeds)}; expected 0 or more")
         for name in self.policies:
             if name not in (NETWORK, *BASELINES):
                 raise ConfigError(f"unknown grasp policy '{name}'; {name_hint(name, (NETWORK, *BASELINES))}")

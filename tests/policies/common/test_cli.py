@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from sinew_policies.common import cli
@@ -27,6 +29,18 @@ def test_our_errors_are_one_line_without_traceback(capsys: pytest.CaptureFixture
     captured = capsys.readouterr()
     assert captured.err.startswith("sinew: there is no command 'lunch'")
     assert "Traceback" not in captured.err
+
+
+def test_a_folder_that_cannot_be_made_is_named_without_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(_: object) -> int:
+        (Path("/proc") / "sinew").mkdir()
+        return 0
+
+    monkeypatch.setattr(cli, "load", lambda _: write)
+    assert cli.main(["doctor"]) == 2
+    assert "'/proc/sinew'; check the path" in capsys.readouterr().err
 
 
 def test_a_missing_package_names_its_extra(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,7 @@ def test_arm_mode_without_its_module_says_what_to_do(monkeypatch: pytest.MonkeyP
         ({"scenes": "heap"}, "packed"),
         ({"rounds": 0}, "rounds is 0"),
         ({"seeds": (1, 1)}, "all different"),
+        ({"seeds": (-3,)}, "expected 0 or more"),
         ({"policies": ("m2t3",)}, "m2t2"),
     ],
 )
@@ -156,6 +157,15 @@ def test_command_prints_rates_with_intervals_and_writes_json(
 
 
 @pytest.mark.slow
+def test_a_report_that_cannot_be_written_is_said_before_the_rounds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for target in (tmp_path, tmp_path / "file" / "report.json"):
+        assert main(["--rounds", "1000", "--json", str(target)]) == 2
+        assert "report file" in capsys.readouterr().out
+
+
 def test_command_writes_all_policies_and_workers_do_not_matter(tmp_path: Path) -> None:
     found = []
     for workers in ("1", "2"):
