@@ -18,6 +18,7 @@ UNKNOWN points are left out of the mask losses. A scene with fewer than N points
 The N points of a scene are drawn by `sampling.choose_points`, which keeps table points from filling it.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +96,23 @@ def read_shard(path: Path) -> list[TrainingScene]:
             if missing:
                 raise DataError(f"shard {path} lacks the arrays {missing}; expected {sorted(_DTYPES)}")
             arrays = {name: data[name] for name in _DTYPES}
-    except (OSError, ValueError, BadZipFile) as fault:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as fault:
         raise DataError(
             f"shard {path} cannot be read ({fault}); delete it and let `sinew datagen grasp` make it again"
         ) from fault
     n = len(arrays["xyz"])
     if any(len(a) != n for a in arrays.values()):
         raise DataError(f"shard {path}: arrays disagree about the number of scenes; delete and make it again")
+    points = arrays["object"].shape
+    for name in ("xyz", "contact_dir", "approach_dir", "label", "width"):
+        expected = (*points, 3) if name in ("xyz", "contact_dir", "approach_dir") else points
+        if len(points) != 2 or arrays[name].shape != expected or arrays[name].dtype.kind not in "fiu":
+            raise DataError(
+                f"shard {path}: {name} is {arrays[name].dtype} of shape {arrays[name].shape}, expected numbers of "
+                f"shape {expected}; delete it and let `sinew datagen grasp` make it again"
+            )
+    if not np.isfinite(arrays["xyz"]).all():
+        raise DataError(f"shard {path}: xyz has NaN or infinite coordinates; delete the file and make it again")
     # Whole-array casts once per shard; the scenes are views.
     f32 = {k: arrays[k].astype(np.float32) for k in ("xyz", "contact_dir", "approach_dir", "width")}
     return [

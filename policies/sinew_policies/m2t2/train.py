@@ -8,16 +8,23 @@ import argparse
 import os
 import signal
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from sinew_policies.common.errors import ConfigError, SinewError
 from sinew_policies.m2t2.batches import TrainConfig
 from sinew_policies.m2t2.config import M2T2Config
 from sinew_policies.m2t2.losses import LossConfig
 from sinew_policies.m2t2.network import M2T2
+from sinew_policies.m2t2.shards import shard_paths
 from sinew_policies.m2t2.trainer import Links, Trainer
+
+
+class TrainingProcessDied(SinewError):
+    pass
 
 
 def main(argv: list[str]) -> int:
@@ -38,8 +45,10 @@ def main(argv: list[str]) -> int:
     a = parser.parse_args(argv)
     device = a.device if a.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch finds no usable GPU; use --device auto or cpu")
     cores = len(os.sched_getaffinity(0))
-    processes = 1 if on_gpu else (a.processes or min(2, cores))
+    processes = 1 if on_gpu else (min(2, cores) if a.processes is None else a.processes)
     config = TrainConfig(
         a.data,
         a.out,
@@ -60,6 +69,7 @@ def main(argv: list[str]) -> int:
 
 def train(config: TrainConfig, network: M2T2Config, loss: LossConfig) -> bool:
     """Trains to the end of the schedule (True) or until SIGINT or SIGTERM (False), checkpointing on the way."""
+    shard_paths(config.data)  # before anything starts
     config.out.mkdir(parents=True, exist_ok=True)
     if config.processes == 1:
         return Trainer(config, network, loss, 0, None).run()
@@ -81,8 +91,14 @@ def train(config: TrainConfig, network: M2T2Config, loss: LossConfig) -> bool:
     signal.signal(signal.SIGINT, before)
     try:
         finished = Trainer(config, network, loss, 0, links).run()
+    except BrokenBarrierError as fault:
+        raise TrainingProcessDied(
+            "another training process died; its message is above. The same command resumes from the last checkpoint"
+        ) from fault
     except BaseException:
         links.barrier.abort()
+        for process in others:
+            process.terminate()
         raise
     finally:
         for process in others:
@@ -101,6 +117,8 @@ def _other_process(config: TrainConfig, network: M2T2Config, loss: LossConfig, r
         signal.signal(number, signal.SIG_IGN)  # the first process decides
     try:
         Trainer(config, network, loss, rank, links).run()
+    except (SinewError, BrokenBarrierError):
+        links.barrier.abort()  # the first process meets the same fault and reports it
     except BaseException:
         links.barrier.abort()
         raise

@@ -62,6 +62,33 @@ def test_damaged_and_missing_shards_are_named(tmp_path: Path) -> None:
         read_shard(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("xyz", np.zeros((1, 64, 2), np.float32), r"xyz is float32 of shape \(1, 64, 2\), expected .*\(1, 64, 3\)"),
+        ("label", np.zeros((1, 63), np.int16), r"label is int16 of shape \(1, 63\)"),
+        ("width", np.full((1, 64), "a"), r"width is <U1"),
+        ("xyz", np.full((1, 64, 3), np.nan, np.float32), "xyz has NaN"),
+    ],
+)
+def test_arrays_of_another_shape_are_named(tmp_path: Path, name: str, value: np.ndarray, words: str) -> None:
+    path = write_shard(tmp_path, [scene()])
+    with np.load(path) as data:
+        arrays = {**data, name: value}
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=words):
+        read_shard(path)
+
+
+def test_a_flipped_byte_is_a_fault_that_names_the_shard(tmp_path: Path) -> None:
+    path = write_shard(tmp_path, [scene()])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=path.name):
+        read_shard(path)
+
+
 @pytest.mark.parametrize("field", ["xyz", "contact_dir", "approach_dir", "width_m", "label"])
 def test_check_names_the_broken_array(field: str) -> None:
     good = scene()

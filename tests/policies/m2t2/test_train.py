@@ -152,5 +152,8 @@ def test_useless_data_and_settings_are_refused(tmp_path: Path) -> None:
         train(config(tmp_path, tmp_path / "out"), NETWORK, LOSS)
     with pytest.raises(ConfigError, match="--steps"):
         TrainConfig(tmp_path, tmp_path)
+    for wrong in ({"batch": 0}, {"steps": 0}, {"seed": -1}, {"lr": float("nan")}, {"processes": 0}):
+        with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is"):
+            config(tmp_path, tmp_path, **wrong)
     with pytest.raises(ConfigError, match="divide"):
         TrainConfig(tmp_path, tmp_path, steps=1, batch=3, processes=2)
