@@ -21,6 +21,7 @@ class Config:
     mode: str = parameter("fast", "how to run", choices=("fast", "exact"))
     joints: tuple[str, ...] = parameter(("a", "b"), "names")
     count: int = parameter(3, "how many", low=0, high=5)
+    gain: float = parameter(1.0, "how strong", live=True)
 
 
 @pytest.fixture
@@ -65,3 +66,19 @@ def test_choices_are_enforced_at_start_and_later(make: Any) -> None:
     assert "did you mean 'exact'" in result.reason
     assert node.set_parameters([Parameter("mode", value="exact")])[0].successful
     assert not node.set_parameters([Parameter("rate_hz", value=0.1)])[0].successful
+
+
+def test_what_was_read_at_configuration_stays_while_the_node_runs(make: Any) -> None:
+    node, running = make(), False
+    params.declare(node, Config, lambda: running)
+    assert node.set_parameters([Parameter("rate_hz", value=20.0)])[0].successful
+    running = True
+    for name, value in (("rate_hz", 10.0), ("joints", ["c"])):
+        result = node.set_parameters([Parameter(name, value=value)])[0]
+        assert not result.successful
+        assert f"parameter '{name}' stays" in result.reason
+        assert "clean up /configured" in result.reason
+    assert node.get_parameter("rate_hz").value == 20.0
+    same = [Parameter("rate_hz", value=20.0), Parameter("joints", value=["a", "b"])]
+    assert all(r.successful for r in node.set_parameters(same))
+    assert node.set_parameters([Parameter("gain", value=2.0)])[0].successful

@@ -181,7 +181,7 @@ class SinewNode(LifecycleNode, Generic[ConfigT]):
 
     def _declare_parameters(self) -> str:
         try:
-            params.declare(self, self.config_type)
+            params.declare(self, self.config_type, lambda: self._label in ("inactive", "active"))
         except SinewError as error:
             return str(error)
         return ""

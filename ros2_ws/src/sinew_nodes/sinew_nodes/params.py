@@ -5,7 +5,7 @@ class Config:
     rate_hz: float = parameter(30.0, "images per second", low=1.0, high=120.0)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -53,8 +53,10 @@ def parameter(
     return field(default=default, metadata={"sinew": _Meta(description, low, high, tuple(choices), live)})
 
 
-def declare(node: Node, config_type: type) -> None:
+def declare(node: Node, config_type: type, frozen: Callable[[], bool] = lambda: False) -> None:
     """Declares every field of `config_type`; overrides from command line and file apply.
+
+    While `frozen()`, parameters that are not live keep their values and an attempt to change one is refused.
 
     Raises ConfigError for a value of the wrong type or outside its range, naming the parameter.
     """
@@ -79,6 +81,8 @@ def declare(node: Node, config_type: type) -> None:
         for change in changes:
             if change.name in checks:
                 reason = _fault(checks[change.name], change.value)
+                if not reason and frozen() and not _meta(checks[change.name]).live:
+                    reason = _frozen(node, change)
                 if reason:
                     return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
@@ -131,6 +135,17 @@ def _fault(f: Field, value: object) -> str:
     if choices and value not in choices:
         return f"parameter '{f.name}' is '{value}'; {name_hint(str(value), choices)}"
     return ""
+
+
+def _frozen(node: Node, change: Parameter) -> str:
+    now = node.get_parameter(change.name).value
+    if change.value == (list(now) if hasattr(now, "typecode") else now):
+        return ""
+    name = node.get_fully_qualified_name()
+    return (
+        f"parameter '{change.name}' stays {now!r}: it is read when the node is configured, not while it runs; "
+        f"give it at launch, or deactivate and clean up {name} (ros2 lifecycle set), set it, configure and activate"
+    )
 
 
 def _accept_whole_numbers(overrides: dict[str, Parameter], name: str, kind: Parameter.Type) -> None:
