@@ -138,6 +138,18 @@ def test_exit_on_failure_ends_with_1(start: Start) -> None:
     assert "node 'ill' cannot be brought up" in manager.log.read_text()
 
 
+def test_a_respawned_node_that_refuses_does_not_end_the_others(start: Start) -> None:
+    victim = start("victim")
+    manager = start.manager("victim", ros_args=("-p", "exit_on_failure:=true"))  # type: ignore[attr-defined]
+    manager.until("all 1 nodes are active")
+    wait_for_pidfds(manager.popen.pid, 2)
+    victim.popen.kill()
+    manager.until("node 'victim' is gone", timeout_s=5)
+    start("victim", "-p", "broken:=true")
+    manager.until("node 'victim' cannot be brought up")
+    assert manager.end() == 0
+
+
 def test_a_killed_node_is_named_at_once_and_brought_up_again_when_it_is_back(start: Start) -> None:
     steady = start("steady")
     victim = start("victim")

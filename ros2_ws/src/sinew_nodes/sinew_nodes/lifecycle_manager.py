@@ -41,15 +41,15 @@ class ManagerConfig:
     transition_timeout_s: float = parameter(
         60.0, "longest configuration or activation of one node", low=1.0, high=600.0
     )
-    exit_on_failure: bool = parameter(False, "end with exit code 1 where a node cannot be brought up")
+    exit_on_failure: bool = parameter(False, "end with exit code 1 when a node cannot be brought up the first time")
 
 
 class LifecycleManager(Node):
-    """`failed`: a node could not be brought up and `exit_on_failure` is set."""
+    """`failed`: a node could not be brought up the first time and `exit_on_failure` is set."""
 
     def __init__(self) -> None:
         super().__init__("lifecycle_manager")
-        params.declare(self, ManagerConfig)
+        params.declare(self, ManagerConfig, lambda: True)
         self._config = params.read(self, ManagerConfig)
         self.failed = False
         self._reasons: dict[str, str] = {}
@@ -117,7 +117,9 @@ class LifecycleManager(Node):
                 self.get_logger().info(f"all {len(self._managed)} nodes are active")
         elif node.stage is Stage.FAILED:
             self.get_logger().error(f"node '{node.name}' cannot be brought up: {node.fault}")
-            self.failed = self._config.exit_on_failure
+            # Later, after a respawn, the others go on and wait for a remedy.
+            if self._config.exit_on_failure and not node.was_up:
+                self.failed = True
 
     def _remind(self, now_s: float) -> None:
         for node in self._managed:
