@@ -5,7 +5,7 @@ import pytest
 
 from sinew_nodes.task.clear_table import ClearTable, ClearTableConfig, Outcome, Progress, Stage
 from sinew_nodes.task.ports import Cancelled, MotionFailed, NodeLost, PickPlan, Scene
-from sinew_policies.common.errors import NoPlan
+from sinew_policies.common.errors import CloudError, NoPlan
 from sinew_policies.common.types import Grasp, GraspSet, PointCloud, Trajectory
 
 
@@ -129,6 +129,36 @@ def test_an_unplannable_grasp_gives_way_to_the_next() -> None:
     assert report.attempts[0].success
     assert table.xs == [0.4]
     assert "no motion plan" in report.attempts[-1].reason
+
+
+@pytest.mark.parametrize("task", ["clear", "pick"])
+def test_a_cloud_that_cannot_be_used_is_a_failure_and_no_empty_table(task: str) -> None:
+    table = Table([0.4])
+
+    def look() -> Scene:
+        raise CloudError("CameraInfo says 32x24; both must come from the same stream")
+
+    table.look = look  # type: ignore[method-assign]
+    sequence, _ = _run(table, max_failures=3)
+    report = sequence.run() if task == "clear" else sequence.pick()[0]
+    assert report.outcome is Outcome.TOO_MANY_FAILURES
+    assert [a.stage for a in report.attempts] == [Stage.PERCEIVE] * 3
+    assert "CameraInfo says 32x24" in report.message
+    assert "close" not in table.calls
+
+
+def test_a_node_that_is_lost_again_and_again_ends_the_run() -> None:
+    table = Table([0.4])
+    table.comes_back = True
+
+    def look() -> Scene:
+        raise NodeLost("camera_node", "no transform base_link ← moon")
+
+    table.look = look  # type: ignore[method-assign]
+    report = _run(table, respawn_timeout_s=0.05)[0].run()
+    assert report.outcome is Outcome.NODE_LOST
+    assert "base_link ← moon" in report.message
+    assert not report.attempts
 
 
 def test_a_lost_node_ends_the_run_with_the_arm_held_and_the_node_named() -> None:

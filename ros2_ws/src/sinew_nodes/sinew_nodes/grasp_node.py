@@ -38,6 +38,7 @@ from sinew_policies.m2t2.pipeline import Proposal, propose
 from sinew_policies.m2t2.predictor import Predictor
 
 _Response: TypeAlias = PlanGrasps.Response
+_LONGEST_WAIT_S = 60.0  # whatever a request asks for
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,21 @@ class GraspNode(SinewNode[GraspConfig]):
 
     def stop(self) -> None:
         if self._worker is not None:
+            self._refuse_waiting("grasp_node is being deactivated; activate it and ask again")
             self._jobs.put(None)
             self._worker.join(timeout=2.0)
             self._worker = None
         self._sync.clear()
+
+    def _refuse_waiting(self, message: str) -> None:
+        """Answers the requests that nobody will look at any more."""
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None and job.future is not None:
+                job.future.set_result(_refusal(_Response(), _Response.INFERENCE_FAILED, message))
 
     def clear(self) -> None:
         self._predictor = None
@@ -187,10 +199,7 @@ class GraspNode(SinewNode[GraspConfig]):
         settings = Proposal(workspace=self._workspace, max_candidates=limit)
         try:
             grasps = propose(self._predictor, cloud, settings, seed=self.config.seed + self._looks)
-        except CloudError as error:
-            # An empty workspace is an answer, not a fault: the task decides by the cloud.
-            if len(cloud) == 0:
-                return GraspSet((), self.config.base_frame, frame.stamp_ns), cloud
+        except CloudError as error:  # of an empty table too the camera sees the top
             raise _Fault(_Response.BAD_CLOUD, str(error)) from error
         for stage, ms in grasps.stage_ms:
             self.meters.record_ms(stage, ms)
@@ -199,7 +208,8 @@ class GraspNode(SinewNode[GraspConfig]):
         return replace(grasps, stamp_ns=frame.stamp_ns), cloud
 
     def _frame(self, request: PlanGrasps.Request | None) -> CameraFrame:
-        timeout_s = request.timeout_s if request is not None and request.timeout_s > 0.0 else self.config.timeout_s
+        asked_s = request.timeout_s if request is not None else 0.0
+        timeout_s = min(asked_s, _LONGEST_WAIT_S) if asked_s > 0.0 else self.config.timeout_s
         oldest = self.now_ns() - int(self.config.max_age_s * 1e9)
         if request is not None:
             oldest = max(oldest, convert.stamp_ns(request.not_before))
@@ -228,7 +238,14 @@ class GraspNode(SinewNode[GraspConfig]):
             ) from error
         if not any(link in buffer.frames for link in FILTERED_LINKS):
             return T_base_cam, {}
-        links = {link: buffer.lookup(base, link, frame.stamp_ns, timeout_s=0.1) for link in FILTERED_LINKS}
+        try:
+            links = {link: buffer.lookup(base, link, frame.stamp_ns, timeout_s=0.1) for link in FILTERED_LINKS}
+        except TransformError as error:
+            raise _Fault(
+                _Response.NO_TRANSFORM,
+                f"the robot cannot be taken out of the cloud, its pose at the image's stamp is unknown: {error}; "
+                "is robot_state_publisher alive, and do joint states arrive?",
+            ) from error
         return T_base_cam, links
 
     def _publish(self, grasps: GraspSet, cloud: PointCloud) -> None:

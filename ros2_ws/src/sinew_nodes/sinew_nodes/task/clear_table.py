@@ -3,6 +3,7 @@
 Pure logic over the ports; it knows nothing of ROS and is tested without it.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -126,6 +127,7 @@ class ClearTable:
         self._config = config or ClearTableConfig()
         self._on_progress = on_progress
         self._attempts: list[Attempt] = []
+        self._lost_since_s: float | None = None  # the first loss of those without an attempt between them
         self._failed_grasps: list[tuple[int, Grasp]] = []  # (attempt index, grasp)
         self._carrying: PickPlan | None = None  # between a verified lift and the drop
 
@@ -141,6 +143,9 @@ class ClearTable:
                 continue
             except MotionFailed as failed:
                 attempt = self._record(False, Stage.RETURN, str(failed), None)
+            except CloudError as fault:
+                attempt = self._record(False, Stage.PERCEIVE, str(fault), None)
+            self._lost_since_s = None
             if attempt is None:
                 return self._report(Outcome.EMPTY, "no object is left in the workspace")
             streak = 0 if attempt.success else streak + 1
@@ -163,6 +168,9 @@ class ClearTable:
                 continue
             except MotionFailed as failed:
                 attempt = self._record(False, Stage.RETURN, str(failed), None)
+            except CloudError as fault:
+                attempt = self._record(False, Stage.PERCEIVE, str(fault), None)
+            self._lost_since_s = None
             if attempt.success:
                 return self._report(Outcome.EMPTY, "the object is in the hand"), self._carrying
         return self._report(Outcome.TOO_MANY_FAILURES, self._failure_message(len(self._attempts))), None
@@ -176,8 +184,12 @@ class ClearTable:
         return None if self._is_empty(scene) else self._attempt(scene, drop=True)
 
     def _outlast(self, lost: NodeLost) -> bool:
-        """Holds until the lost node is back; False when it stays away."""
+        """Holds until the lost node is back; False when it stays away, or is lost again and again as long."""
         self._arm.hold()
+        now_s = time.monotonic()
+        self._lost_since_s = self._lost_since_s or now_s
+        if now_s - self._lost_since_s > self._config.respawn_timeout_s:
+            return False
         self._progress(Stage.WAIT, str(lost))
         return self._watch.wait_until_back(lost.node, self._config.respawn_timeout_s)
 

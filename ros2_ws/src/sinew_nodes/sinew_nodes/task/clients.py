@@ -143,7 +143,7 @@ class PerceptionClient:
             raise NodeLost("grasp_node", f"{topics.PLAN_GRASPS} does not answer: {error}") from error
         if response.error_code in (PlanGrasps.Response.NO_IMAGE, PlanGrasps.Response.NO_TRANSFORM):
             raise NodeLost("camera_node", response.error_msg)
-        if response.error_code == PlanGrasps.Response.INFERENCE_FAILED:
+        if response.error_code != PlanGrasps.Response.SUCCESS:  # an unusable cloud must not pass for an empty table
             raise CloudError(response.error_msg)
         return Scene(convert.grasp_set(response.grasps), convert.cloud(response.cloud))
 
