@@ -47,6 +47,11 @@ class PickMotions:
 
     def plan_pick(self, q: F64, grasp: Grasp, cloud: PointCloud) -> PickPlan:
         """Raises Unreachable or NoPlan, whichever the last of the hand's two symmetric poses met."""
+        if not (np.isfinite(grasp.T_base_grasp).all() and np.isfinite(grasp.width_m)):
+            raise Unreachable(
+                f"the grasp is not finite: pose {grasp.T_base_grasp.tolist()}, width {grasp.width_m} m; "
+                "choose another grasp"
+            )
         s, scene = self._settings, self._planner.scene
         scene.detach()
         scene.set_obstacles(cloud.xyz)

@@ -83,6 +83,15 @@ def test_an_unreachable_grasp_says_by_how_much(motions: PickMotions) -> None:
         motions.plan_pick(HOME_Q, _top_down(1.6, 0.0, 0.05, 0.0), _cloud())
 
 
+@pytest.mark.parametrize("entry", [(0, 3), (1, 1)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_grasp_that_is_not_finite_is_refused(motions: PickMotions, entry: tuple[int, int], value: float) -> None:
+    grasp = _top_down(0.5, 0.0, 0.05, 0.0)
+    grasp.T_base_grasp[entry] = value
+    with pytest.raises(Unreachable, match="not finite"):
+        motions.plan_pick(HOME_Q, grasp, _cloud())
+
+
 def test_an_arm_left_among_objects_gets_out(motions: PickMotions) -> None:
     plan = motions.plan_pick(HOME_Q, _top_down(0.5, 0.0, 0.05, 0.3), _cloud())
     out = motions.to_observe(plan.approach.q[-1])
