@@ -142,6 +142,21 @@ def _set(path: str, value: object) -> Change:
         (_set("trajectory.points.0.positions", [float("nan")] * 7), Result.INVALID_GOAL, "finite"),
         (_set("trajectory.points.0.positions", [9.0] * 7), Result.INVALID_GOAL, "would be at"),
         (_set("trajectory.points.0.time_from_start", convert.duration_msg(0.05)), Result.INVALID_GOAL, "more time"),
+        (_set("trajectory.points.0.velocities", [float("inf")] * 7), Result.INVALID_GOAL, "velocity inf"),
+        (_set("trajectory.points.0.velocities", [0.0] * 6), Result.INVALID_GOAL, "6 velocities for 7 joints"),
+        (_set("trajectory.points.0.positions", [0.0] * 8), Result.INVALID_GOAL, "8 positions for 7 joints"),
+        (
+            _set("trajectory.joint_names", [*JOINT_NAMES[:6], JOINT_NAMES[0]]),
+            Result.INVALID_JOINTS,
+            "missing ['panda_joint7']",
+        ),
+        (_set("trajectory.points.0.time_from_start", convert.duration_msg(1e6)), Result.INVALID_GOAL, "in parts"),
+        (_set("trajectory.points.0.time_from_start", convert.duration_msg(-1.0)), Result.INVALID_GOAL, ">= 0"),
+        (
+            _set("trajectory.header.stamp", convert.stamp_msg(2**31 * 10**9 - 1)),
+            Result.INVALID_GOAL,
+            "check the clocks",
+        ),
         (_set("trajectory.points", []), Result.INVALID_GOAL, "no points"),
         (_set("trajectory.header.stamp", convert.stamp_msg(5)), Result.OLD_HEADER_TIMESTAMP, "s ago"),
         (

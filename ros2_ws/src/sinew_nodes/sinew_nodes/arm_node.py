@@ -45,6 +45,9 @@ class ArmConfig:
         0.05, "a trajectory must start this close to where the arm is", low=1e-3, high=1.0
     )
     stale_stamp_s: float = parameter(0.5, "a trajectory stamped older than this is refused, s", low=0.0, high=10.0)
+    max_duration_s: float = parameter(
+        120.0, "longest trajectory, and longest wait for its start", low=1.0, high=600.0
+    )
     joint_state_sources: tuple[str, ...] = parameter(
         (topics.GRIPPER_JOINT_STATES,), "topics whose joints are shown in joint_states beside the arm's"
     )

@@ -81,6 +81,12 @@ class FollowTrajectory:
         if request.multi_dof_trajectory.points or request.component_path_tolerance:
             raise _Refusal(_Result.INVALID_GOAL, "multi-DOF trajectories are not supported; send joint positions")
         path = convert.joint_path(msg, self._names)
+        if path.t_s[-1] > self._config.max_duration_s:  # checking it would hold up the control loop
+            raise _Refusal(
+                _Result.INVALID_GOAL,
+                f"trajectory lasts {path.t_s[-1]:.1f} s; allowed {self._config.max_duration_s:.0f} s "
+                "(max_duration_s); send it in parts",
+            )
         delay_s = self._delay_s(convert.stamp_ns(msg.header.stamp), float(path.t_s[-1]))
         tolerances = self._tolerances(request)
         state = self._node.state
@@ -116,6 +122,12 @@ class FollowTrajectory:
                 _Result.OLD_HEADER_TIMESTAMP,
                 f"trajectory was to start {-ahead_s:.2f} s ago (allowed {self._config.stale_stamp_s} s, it lasts "
                 f"{duration_s:.2f} s); leave header.stamp zero to start on arrival, or check the clocks",
+            )
+        if ahead_s > self._config.max_duration_s:
+            raise _Refusal(
+                _Result.INVALID_GOAL,
+                f"trajectory is to start in {ahead_s:.1f} s; allowed {self._config.max_duration_s:.0f} s ahead; "
+                "leave header.stamp zero to start on arrival, or check the clocks",
             )
         return max(ahead_s, 0.0)
 
