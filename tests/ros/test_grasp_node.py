@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from sinew_interfaces.msg import GraspArray
@@ -211,6 +212,12 @@ def test_an_endless_wait_is_not_granted_and_deactivation_answers_who_waits(graph
     ("name", "value", "words"),
     [
         ("weights", "/nonexistent", "weights '/nonexistent': there are no weights"),
+        pytest.param(
+            "compute",
+            "cuda",
+            "torch finds no usable GPU; use 'auto' or 'cpu'",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         ("workspace_min_m", [0.9, -0.15, 0.0], "lower < upper; correct workspace_min_m"),
     ],
 )

@@ -128,7 +128,7 @@ class SinewNode(LifecycleNode, Generic[ConfigT]):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self._fault:
-            self.get_logger().error(f"cannot configure: {self._fault}")
+            self.problem("transition", f"cannot configure: {self._fault}")
             return TransitionCallbackReturn.FAILURE
         started = time.monotonic()
 
