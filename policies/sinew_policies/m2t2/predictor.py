@@ -50,6 +50,8 @@ class Predictor:
                 f"{what}: {folder} does not exist; train them with `sinew datagen grasp --out data/grasp` and "
                 "`sinew train m2t2 --data data/grasp --out runs/m2t2 --minutes 90`, then give runs/m2t2/weights"
             )
+        if folder.name == checkpoint.WEIGHTS and folder.is_file():
+            folder = folder.parent  # the file inside a weights folder was named
         if folder.is_file():
             network = M2T2(M2T2Config.published())
             checkpoint.load_into(network, checkpoint.load_published(folder), folder)

@@ -102,6 +102,7 @@ def test_weights_folder_round_trip(predictor: Predictor, tmp_path: Path) -> None
     checkpoint.save(tmp_path, predictor.network.state_dict(), predictor.config, "# test")
     again = Predictor.from_pretrained(tmp_path, device="cpu")
     assert again.config == predictor.config
+    assert Predictor.from_pretrained(tmp_path / checkpoint.WEIGHTS, device="cpu").config == predictor.config
     a, b = predictor.grasps(cloud()), again.grasps(cloud())
     assert [g.score for g in a.grasps] == [g.score for g in b.grasps]
 

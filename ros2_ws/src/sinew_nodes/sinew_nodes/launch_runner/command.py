@@ -73,6 +73,12 @@ def _target(words: Sequence[str], environment: dict[str, str]) -> tuple[Path, di
         raise LaunchError(f"no launch file was named; {_HOME_PACKAGE} has: {there}. For example: sinew launch pick")
     if len(names) > 2:
         raise LaunchError(f"'{names[2]}' is too much: expected [PACKAGE] FILE; arguments are written name:=value")
+    if len(names) == 2 and names[0] in packages.launch_files(_HOME_PACKAGE, environment):
+        name, sign, value = names[1].partition("=")
+        raise LaunchError(
+            f"'{names[1]}' after '{names[0]}' is no argument; write {name}:={value if sign else 'VALUE'} "
+            f"(sinew launch --show-args {names[0]} lists the arguments)"
+        )
     if len(names) == 2:
         return packages.launch_file(names[0], names[1], environment), assignments
     if os.sep in names[0] or names[0].endswith(".xml"):
