@@ -56,9 +56,7 @@ def parse_round(line: str, config: GraspEvalConfig) -> RoundResult:
     try:
         found = json.loads(line)
         spec = RoundSpec(config.scenes, int(found["seed"]), int(found["index"]), config.objects_dir)
-        attempts = tuple(
-            Attempt("", "", outcome == "success", str(outcome), False, 0.0, ()) for outcome in found["outcomes"]
-        )
+        attempts = _believed([str(outcome) for outcome in found["outcomes"]], int(found["in_bin"]))
         return RoundResult(
             spec, NETWORK, int(found["presented"]), int(found["in_bin"]), int(found["elsewhere"]), attempts
         )
@@ -66,3 +64,14 @@ def parse_round(line: str, config: GraspEvalConfig) -> RoundResult:
         raise DeviceError(
             f"the evaluation's child process said {line[:200]!r}, expected a round: {error}"
         ) from error
+
+
+def _believed(outcomes: list[str], in_bin: int) -> tuple[Attempt, ...]:
+    """The attempts as the task told them, but no more successes than the simulator finds in the bin."""
+    surplus = outcomes.count("success") - in_bin
+    told: list[Attempt] = []
+    for outcome in reversed(outcomes):
+        if outcome == "success" and surplus > 0:
+            outcome, surplus = "lost", surplus - 1
+        told.append(Attempt("", "", outcome == "success", outcome, False, 0.0, ()))
+    return tuple(reversed(told))
