@@ -57,6 +57,7 @@ class NetworkPolicy:
 
     def __init__(self, weights: Path | None) -> None:
         import torch
+
         from sinew_policies.m2t2.predictor import Predictor
 
         torch.set_num_threads(1)
