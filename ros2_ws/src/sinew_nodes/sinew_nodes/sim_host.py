@@ -5,6 +5,7 @@ the gripper's loop, the clock. Each node's services and actions run in a thread 
 world from their own processes.
 """
 
+import faulthandler
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -31,6 +32,9 @@ from sinew_sim.cell.mirror import WorldPublisher
 from sinew_sim.cell.world import World
 
 _SLOW = 0.9
+_STUCK_S = 10.0
+"""A host whose physics stands still for so long says where every thread is and ends, so that the launch ends."""
+_ARM_WATCHDOG_EVERY = 100  # control ticks
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ class SimHost(SinewNode[SimHostConfig]):
         self._world: World | None = None
         self._stop_running = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ticks = 0
 
     def build(self, config: SimHostConfig) -> None:
         folder = Path(config.objects_dir) if config.objects_dir else None
@@ -145,12 +150,17 @@ class SimHost(SinewNode[SimHostConfig]):
 
     def _forget(self) -> None:
         self._stop_running.set()
+        faulthandler.cancel_dump_traceback_later()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
         self._slot.put(None)
         self._world = None
 
     def _publish_clock(self, world: World) -> None:
+        if self._ticks % _ARM_WATCHDOG_EVERY == 0 and not self._stop_running.is_set():
+            # Counted outside the interpreter: it also fires where a lock or the interpreter itself is stuck.
+            faulthandler.dump_traceback_later(_STUCK_S, exit=True)
+        self._ticks += 1
         self._clock_out.publish(Clock(clock=convert.stamp_msg(world.time_ns)))
         self.meters.tick("clock")
 
