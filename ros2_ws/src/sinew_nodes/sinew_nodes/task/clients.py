@@ -17,12 +17,13 @@ from sinew_interfaces.srv import PlanGrasps
 
 from sinew_nodes import convert, qos, topics
 from sinew_nodes.task.ports import MotionFailed, NodeLost, Scene
-from sinew_nodes.task.waiting import Interrupt, wait_for, wait_until
+from sinew_nodes.task.waiting import Interrupt, rest, wait_for, wait_until
 from sinew_policies.common.errors import CloudError, DeviceTimeout
 from sinew_policies.common.types import F64, Trajectory
 
 _ACCEPT_S = 3.0
 _CANCEL_S = 2.0
+_RESYNC_S = 0.6
 
 
 class JointWatcher:
@@ -81,6 +82,9 @@ class ArmClient:
             interrupt=self.interrupt,
         )
         if result.error_code != FollowJointTrajectory.Result.SUCCESSFUL:
+            # An arm that was pushed stands elsewhere than commanded. After a short rest the gate takes where it
+            # stands for its last command; a plan made before would be refused as a jump, again and again.
+            rest(_RESYNC_S, self.interrupt)
             raise MotionFailed(f"{what}: {result.error_string} (error {result.error_code})")
 
     def hold(self) -> None:

@@ -64,3 +64,12 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str, inter
         if time.monotonic() > deadline:
             raise DeviceTimeout(f"waited {timeout_s:.1f} s for {what}")
         pause.wait(_POLL_S)
+
+
+def rest(duration_s: float, interrupt: Interrupt) -> None:
+    """Lets wall time pass. Raises what `interrupt` holds."""
+    pause = threading.Event()
+    deadline = time.monotonic() + duration_s
+    while time.monotonic() < deadline:
+        interrupt.check()
+        pause.wait(_POLL_S)
