@@ -60,6 +60,7 @@ class ClearTableConfig:
     max_slip_m: float = 0.004  # width lost during the lift: the object slipped
     same_grasp_m: float = 0.015  # a failed grasp forbids its neighbours for the rest of the run …
     same_grasp_rad: float = 0.45  # … within this distance and angle
+    same_place_m: float = 0.04  # failures within this distance let other places go first
     forget_after: int = 3  # attempts after which a failed grasp may be tried again
     max_width_m: float = 0.08
     respawn_timeout_s: float = 60.0  # how long a lost node is waited for
@@ -246,6 +247,8 @@ class ClearTable:
             )
         self._progress(Stage.PLAN)
         q = self._arm.q()
+        # Where attempts failed others come first: a stubborn object must not end the run before the easy ones.
+        fresh.sort(key=lambda g: (self._failures_near(g), -g.score))
         last = ""
         for grasp in fresh[: self._config.plans_per_look]:
             try:
@@ -307,6 +310,11 @@ class ClearTable:
             if near and _angle(grasp.T_base_grasp, failed.T_base_grasp) < self._config.same_grasp_rad:
                 return True
         return False
+
+    def _failures_near(self, grasp: Grasp) -> int:
+        """Failed attempts of this run whose contact was at the same place, most likely on the same object."""
+        near = (np.linalg.norm(grasp.contact - failed.contact) for _, failed in self._failed_grasps)
+        return sum(bool(distance < self._config.same_place_m) for distance in near)
 
     def _record(self, success: bool, stage: Stage, reason: str, plan: PickPlan | None) -> Attempt:
         attempt = Attempt(
