@@ -44,9 +44,9 @@ LIMITS = JointLimits(
     # fraction of it (PlannerSettings.speed): what the arm accepts at 1 kHz it answers with reflex stops when
     # the commands arrive at 100 Hz and with a payload.
     acceleration=np.array([12.0, 6.0, 8.0, 10.0, 12.0, 16.0, 16.0]),
-    # A tenth of (7500, 3750, 5000, 6250, 7500, 10000, 10000). At 100 Hz a jerk of 7500 rad/s³ would cross
+    # 0.16 of (7500, 3750, 5000, 6250, 7500, 10000, 10000). At 100 Hz a jerk of 7500 rad/s³ would cross
     # the whole acceleration range within a fifth of one sample and so limit nothing.
-    jerk=np.array([750.0, 375.0, 500.0, 625.0, 750.0, 1000.0, 1000.0]),
+    jerk=np.array([1200.0, 600.0, 800.0, 1000.0, 1200.0, 1600.0, 1600.0]),
     effort=np.array([87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0]),
 )
 """Datasheet position, velocity and effort limits; acceleration and jerk are conservative fractions."""
