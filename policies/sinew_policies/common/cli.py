@@ -109,6 +109,16 @@ _EXTRAS = {
     "foxglove": "view",
     "av": "view",
     "h5py": "learning",
+    "ot": "learning",
+    "metaworld": "learning",
+    "robomimic": "learning",
+    "gymnasium": "learning",
+    "webdataset": "touch",
+    "openvino": "quant",
+    "nncf": "quant",
+    "open_clip": "clip",
+    "ftfy": "clip",
+    "regex": "clip",
     "matplotlib": "dev",
 }
 
