@@ -235,8 +235,8 @@ def whole_episodes(episodes: EpisodeSet) -> Segments:
     lengths = np.unique(episodes.lengths)
     if len(lengths) > 1:
         raise DataError(
-            f"task '{episodes.task}': episodes have {lengths[0]} to {lengths[-1]} steps, so they cannot be compared "
-            f"whole; cut segments of at most {lengths[0]} steps"
+            f"task '{episodes.task}': episodes have {lengths[0]} to {lengths[-1]} steps, so they cannot be "
+            f"compared whole; cut segments of at most {lengths[0]} steps"
         )
     index = np.arange(len(episodes), dtype=np.int64)
     return Segments(index, np.zeros_like(index), int(lengths[0]))
@@ -251,8 +251,8 @@ def random_segments(episodes: EpisodeSet, count: int, length: int, seed: int) ->
     usable = np.flatnonzero(episodes.lengths >= length)
     if not len(usable) or count < 1:
         raise DataError(
-            f"task '{episodes.task}': asked for {count} segments of {length} steps; expected at least 1 segment, and "
-            f"the longest of {len(episodes)} episodes has {episodes.lengths.max()} steps; ask for shorter segments"
+            f"task '{episodes.task}': asked for {count} segments of {length} steps; expected at least 1 segment, "
+            f"and the longest of {len(episodes)} episodes has {episodes.lengths.max()} steps; ask for shorter segments"
         )
     rounds = -(-count // len(usable))
     index = np.concatenate([rng.permutation(usable) for _ in range(rounds)])[:count].astype(np.int64)
