@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sinew_policies.common.errors import DataError
 from sinew_policies.m2t2.actions import Actions, bin_centres_m, grasp_poses
 from sinew_policies.m2t2.adds import AddsTerms, adds_terms
 from sinew_policies.m2t2.config import M2T2Config
 from sinew_policies.m2t2.decoder import MaskPrediction
 from sinew_policies.m2t2.matching import Matching, MatchWeights, match
 from sinew_policies.m2t2.network import M2T2, M2T2Output
-from sinew_policies.m2t2.targets import ContactLabels, Targets
+from sinew_policies.m2t2.targets import ContactLabels, ExtraLabels, Targets
 
 PUBLISHED_WIDTH_CLASS_WEIGHTS = (
     0.16652107,
@@ -54,6 +55,8 @@ class LossConfig:
     detach_confidence: bool = False  # published: bad poses also lower their mask
     point_bce: float = 0.0  # dense head
     point_dice: float = 0.0
+    params: float = 1.0  # language variant only, as `release`
+    release: float = 1.0
     published_label_order: bool = False  # pairs labels and predictions as the published loader does
     log_all: bool = True  # also compute terms of weight 0
 
@@ -111,6 +114,8 @@ def m2t2_loss(network: M2T2, output: M2T2Output, targets: Targets, loss: LossCon
             n_predictions = _adds(terms, network, output, matchings[0], targets, loss)
     if output.point_logits is not None and loss.point_bce:
         _point_terms(terms, output.point_logits, targets, loss)
+    if targets.extras is not None:
+        _extra_terms(terms, network, output, targets.extras, loss)
     total = torch.stack([t.weight * t.value for t in terms.values() if t.weight]).sum()
     return LossResult(terms, total, tuple(matchings), n_predictions)
 
@@ -269,3 +274,19 @@ def _point_terms(terms: dict[str, Term], logits: Tensor, targets: Targets, loss:
     bce, dice = mask_losses(logits.float(), wanted, None, targets.known)
     terms["point_bce"] = Term(loss.point_bce, bce)
     terms["point_dice"] = Term(loss.point_dice, dice)
+
+
+def _extra_terms(
+    terms: dict[str, Term], network: M2T2, output: M2T2Output, labels: ExtraLabels, loss: LossConfig
+) -> None:
+    """Language variant: every grasp query of a scene answers for that scene's motion parameters and release."""
+    if not network.config.n_extra_params:
+        raise DataError(
+            "the labels hold params and release, but this network has no such heads (n_extra_params 0); "
+            "use M2T2Config.language() or leave Targets.extras out"
+        )
+    got = network.grasp_mlp.extras(output.decoder.grasp_embedding)
+    wanted = labels.params[:, None].expand_as(got.params)
+    terms["params"] = Term(loss.params, F.mse_loss(got.params.float(), wanted))
+    release = labels.release[:, None].expand_as(got.release_logit)
+    terms["release"] = Term(loss.release, F.binary_cross_entropy_with_logits(got.release_logit.float(), release))

@@ -32,6 +32,14 @@ class ContactLabels:
 
 
 @dataclass(frozen=True)
+class ExtraLabels:
+    """What the language variant says besides the grasp, per scene."""
+
+    params: Tensor  # (B, 4) pre-approach distance, post distance, twist about approach, retract distance
+    release: Tensor  # (B,) 1 where the hand is to open, 0 where it is to close
+
+
+@dataclass(frozen=True)
 class Targets:
     """Labels of B scenes of N points. Labels are object by object within a scene, in point order within one."""
 
@@ -45,6 +53,7 @@ class Targets:
     is_place: Tensor | None = None  # (B,) bool; None: all pick
     place_masks: Tensor | None = None  # (B, R, N) float32
     place_region: Tensor | None = None  # (B, N) float32
+    extras: "ExtraLabels | None" = None  # language variant only
 
     @property
     def pick_scenes(self) -> list[int]:
