@@ -2,6 +2,7 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -12,21 +13,29 @@ from sinew_policies.common.errors import CommandRejected, DeviceError, NotConnec
 from sinew_policies.common.types import F64
 from sinew_sim.cell.config import CONTROL_PERIOD_S
 from sinew_sim.cell.drives import ArmDrive, GripperDrive
-from sinew_sim.cell.world import World
+from sinew_sim.cell.world import Drive, World
 
 
-class _Life:
+class _SimActuator(ABC):
     """configure → connect → activate → deactivate → close, for a device that cannot break by itself."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, world: World, drive: Drive, name: str) -> None:
+        self._world = world
         self._name = name
         self._state = DeviceState.DISCONNECTED
+        self._to_attach: Drive | None = drive
 
     @property
     def name(self) -> str:
         return self._name
 
+    @abstractmethod
+    def hold(self) -> None: ...
+
     def connect(self, timeout_s: float = 5.0) -> None:
+        if self._to_attach is not None:
+            self._world.add_drive(self._to_attach)
+            self._to_attach = None
         self._state = DeviceState.INACTIVE
 
     def activate(self) -> None:
@@ -35,9 +44,12 @@ class _Life:
 
     def deactivate(self) -> None:
         if self._state is DeviceState.ACTIVE:
+            self.hold()
             self._state = DeviceState.INACTIVE
 
     def close(self) -> None:
+        if self._to_attach is None:
+            self.hold()  # the motors stay on, whoever leaves
         self._state = DeviceState.DISCONNECTED
 
     def recover(self) -> None:
@@ -59,14 +71,12 @@ class _Life:
             )
 
 
-class SimArm(_Life):
+class SimArm(_SimActuator):
     """Position-controlled Panda. Commands take effect at the next 10 ms tick of simulated time."""
 
     def __init__(self, world: World, name: str = "arm") -> None:
-        super().__init__(name)
-        self._world = world
         self._drive = ArmDrive()
-        self._attached = False
+        super().__init__(world, self._drive, name)
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -79,22 +89,6 @@ class SimArm(_Life):
     @property
     def period_s(self) -> float:
         return CONTROL_PERIOD_S
-
-    def connect(self, timeout_s: float = 5.0) -> None:
-        if not self._attached:
-            self._world.add_drive(self._drive)
-            self._attached = True
-        super().connect(timeout_s)
-
-    def deactivate(self) -> None:
-        if self._state is DeviceState.ACTIVE:
-            self.hold()
-        super().deactivate()
-
-    def close(self) -> None:
-        if self._attached:
-            self.hold()  # the motors keep the arm up, whoever leaves
-        super().close()
 
     def read(self) -> ArmState:
         self._need_connection()
@@ -131,14 +125,12 @@ class SimArm(_Life):
             self._drive.hold()
 
 
-class SimGripper(_Life):
+class SimGripper(_SimActuator):
     """Force-controlled Panda hand; `width` is the total opening, `force` that of each finger."""
 
     def __init__(self, world: World, name: str = "gripper") -> None:
-        super().__init__(name)
-        self._world = world
         self._drive = GripperDrive()
-        self._attached = False
+        super().__init__(world, self._drive, name)
 
     @property
     def max_width_m(self) -> float:
@@ -147,17 +139,6 @@ class SimGripper(_Life):
     @property
     def max_force_n(self) -> float:
         return FORCE_RANGE_N[1]
-
-    def connect(self, timeout_s: float = 5.0) -> None:
-        if not self._attached:
-            self._world.add_drive(self._drive)
-            self._attached = True
-        super().connect(timeout_s)
-
-    def deactivate(self) -> None:
-        if self._state is DeviceState.ACTIVE:
-            self.hold()
-        super().deactivate()
 
     def read(self) -> GripperState:
         self._need_connection()

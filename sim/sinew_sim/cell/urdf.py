@@ -14,6 +14,7 @@ import numpy as np
 
 from sinew_hardware.models import panda
 from sinew_hardware.models.panda_hand import FINGER_TRAVEL_M
+from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.geometry import from_rt, inverse, matrix_from_quat
 from sinew_policies.common.types import F64
 from sinew_sim.cell import layout
@@ -117,8 +118,10 @@ def _shapes(link: Xml.Element, model: mujoco.MjModel, geoms: Iterable[int], colo
             for end in (half, -half):
                 _shape(link, T @ from_rt(np.eye(3), [0.0, 0.0, end]), "sphere", {"radius": radius}, rgba)
         else:
-            raise NotImplementedError(
-                f"URDF of {link.get('name')}: geom type {model.geom_type[g]} has no primitive"
+            kind = mujoco.mjtGeom(model.geom_type[g]).name
+            raise ConfigError(
+                f"URDF of {link.get('name')}: a collision geom is {kind}; only mjGEOM_BOX and mjGEOM_CAPSULE "
+                "have a primitive in URDF: change the model's geom"
             )
 
 
