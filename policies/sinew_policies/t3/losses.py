@@ -1,0 +1,56 @@
+"""Losses of the decoders: reconstruction of masked patches, classification, image variance, relative pose."""
+
+from typing import Literal, assert_never
+
+from torch import Tensor
+from torch.nn import functional as F
+
+LossKind = Literal["cross_entropy", "mse", "sqrt_mse_fifth"]
+
+_PATCH_VARIANCE_EPS = 1e-6
+
+
+def supervised_loss(kind: LossKind, output: Tensor, target: Tensor) -> Tensor:
+    """Scalar loss of raw head output (B, K) against class ids (B,) int64 or numbers (B, K)."""
+    match kind:
+        case "cross_entropy":
+            return F.cross_entropy(output, target)
+        case "mse":
+            return F.mse_loss(output, target)
+        case "sqrt_mse_fifth":
+            # The root has no derivative at a perfect fit; the floor is far below any label's resolution.
+            return F.mse_loss(output, target).clamp_min(1e-12).sqrt() / 5.0
+        case _:
+            assert_never(kind)
+
+
+def reconstruction_loss(prediction: Tensor, images: Tensor, mask: Tensor, *, patch: int, norm_pix: bool) -> Tensor:
+    """Mean squared error over the removed patches.
+
+    prediction (B, N, patch² · 3), or (B, M, patch² · 3) of the M removed patches alone, in ascending order;
+    images (B, 3, H, W) as the encoder saw them; mask (B, N), 1 = removed. With `norm_pix` each target patch has its
+    own mean and (unbiased) deviation taken out, so that contrast counts and shade does not.
+    """
+    target = patchify(images, patch)
+    if norm_pix:
+        mean, variance = target.mean(-1, keepdim=True), target.var(-1, keepdim=True)
+        target = (target - mean) / (variance + _PATCH_VARIANCE_EPS).sqrt()
+    removed = mask.bool()
+    if prediction.shape[1] == target.shape[1]:
+        prediction = prediction[removed]
+    return F.mse_loss(prediction.flatten(0, -2), target[removed])
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """(B, 3, H, W) → (B, rows · columns, patch² · 3), each patch flattened as row, column, channel."""
+    B, C, H, W = images.shape
+    grid = images.reshape(B, C, H // patch, patch, W // patch, patch)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(B, (H // patch) * (W // patch), patch * patch * C)
+
+
+def unpatchify(patches: Tensor, patch: int, rows: int, columns: int) -> Tensor:
+    """Inverse of `patchify`: (B, rows · columns, patch² · 3) → (B, 3, rows · patch, columns · patch)."""
+    B, _, width = patches.shape
+    channels = width // (patch * patch)
+    grid = patches.reshape(B, rows, columns, patch, patch, channels)
+    return grid.permute(0, 5, 1, 3, 2, 4).reshape(B, channels, rows * patch, columns * patch)
