@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinew_policies.common.errors import DataError
@@ -29,6 +29,7 @@ def matrix(pose: np.ndarray) -> np.ndarray:
     return T
 
 
+@settings(deadline=None, max_examples=20)
 @given(seeds)
 def test_the_label_of_a_pair_is_the_motion_between_the_poses(seed: int) -> None:
     a, b = random_poses(seed), random_poses(seed + 1)
@@ -36,6 +37,7 @@ def test_the_label_of_a_pair_is_the_motion_between_the_poses(seed: int) -> None:
     np.testing.assert_allclose(moved, matrix(b), atol=1e-9)
 
 
+@settings(deadline=None, max_examples=20)
 @given(seeds)
 def test_motions_of_consecutive_pairs_compose(seed: int) -> None:
     a, b, c = (random_poses(seed + i) for i in range(3))
@@ -48,6 +50,7 @@ def test_an_identity_pair_has_no_motion() -> None:
     np.testing.assert_allclose(delta_d9(a, a), np.tile([0, 0, 0, 1, 0, 0, 0, 1, 0], (5, 1)), atol=1e-12)
 
 
+@settings(deadline=None, max_examples=20)
 @given(seeds)
 def test_decoded_columns_are_a_rotation_and_keep_the_first_direction(seed: int) -> None:
     d6 = np.random.default_rng(seed).normal(size=(4, 6))
@@ -75,6 +78,7 @@ def test_errors_of_a_known_shift_and_turn() -> None:
     assert errors.rotation_rmse_deg == pytest.approx(10.0 / np.sqrt(2.0))
 
 
+@settings(deadline=None, max_examples=20)
 @given(seeds)
 def test_standardised_labels_have_no_mean_and_unit_scale_and_come_back(seed: int) -> None:
     labels = np.random.default_rng(seed).normal(3.0, 7.0, (50, 9))
