@@ -1,0 +1,120 @@
+"""PSL against recordings of the published policy; the cases come from SINEW_ORACLES (see the README there)."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity.psl_oracle import ATOL, Arrays, Case, case_folders, oracle_folder, read_arrays
+
+from sinew_policies.psl.network import Observation, PolicyOutput
+from sinew_policies.psl.resize import resize_and_crop
+
+
+@cache
+def run(folder: Path, antialias: bool) -> tuple[Arrays, Arrays]:
+    """The sequence step by step, and the same as one unrolled sequence; arrays lead with (T, B)."""
+    case = Case.read(folder)
+    policy = case.network(antialias=antialias)
+    frames = torch.from_numpy(case.frames())
+    goal = torch.from_numpy(case.inputs["goal"])
+    masks = torch.from_numpy(case.inputs["masks"]).bool()
+    actions = torch.from_numpy(case.inputs["prev_actions"])
+    steps, batch = masks.shape
+    assert (steps, batch) == (case.raw["steps"], case.raw["envs"])
+    assert int(actions.max()) < case.raw["n_actions"]
+    with torch.inference_mode():
+        state, outputs = policy.initial_state(batch), []
+        for t in range(steps):
+            outputs.append(policy(Observation(frames[t], goal), state, actions[t], masks[t]))
+            state = outputs[-1].state
+        sequence = policy.unroll(
+            Observation(
+                frames, goal.expand(steps, *goal.shape), torch.stack([o.image_code for o in outputs])
+            ),  # a known code is taken as it is
+            policy.initial_state(batch),
+            actions,
+            masks,
+        )
+    stepped = _stack([_recorded(o) for o in outputs])
+    stepped["hidden"] = torch.stack([o.state for o in outputs]).numpy()
+    unrolled = _recorded(sequence)
+    unrolled["last_hidden"] = sequence.state.numpy()
+    return stepped, unrolled
+
+
+def _recorded(o: PolicyOutput) -> Arrays:
+    act = o.log_probs.argmax(-1, keepdim=True)
+    found = {
+        "zS": o.image_code,
+        "zL": o.layout_code,
+        "layout2048_sum": o.layout_features.sum(-1),
+        "spm": o.fused,
+        "rnn_in": o.rnn_input,
+        "logits": o.log_probs,
+        "value": o.value,
+        "act": act,
+        "logp": o.log_probs.gather(-1, act),
+    }
+    return {k: v.numpy() for k, v in found.items()}
+
+
+def _stack(steps: list[Arrays]) -> Arrays:
+    return {k: np.stack([s[k] for s in steps]) for k in steps[0]}
+
+
+def _compare(got: Arrays, want: Arrays, what: str) -> None:
+    for name in sorted(want):
+        assert got[name].shape == want[name].shape, f"{what}, {name}"
+        if name in ATOL:
+            np.testing.assert_allclose(got[name], want[name], atol=ATOL[name], rtol=0, err_msg=f"{what}, {name}")
+        else:
+            np.testing.assert_array_equal(got[name], want[name], err_msg=f"{what}, {name}")
+
+
+def check_every_step(folder: Path) -> None:
+    for file, antialias in Case.read(folder).recordings.items():
+        stepped, _ = run(folder, antialias)
+        want = read_arrays(folder / file)
+        assert set(want) == set(stepped)
+        _compare(stepped, want, file)
+
+
+def check_an_unrolled_sequence(folder: Path) -> None:
+    for file, antialias in Case.read(folder).recordings.items():
+        _, unrolled = run(folder, antialias)
+        want = read_arrays(folder / file)
+        np.testing.assert_allclose(unrolled["last_hidden"], want["hidden"][-1], atol=ATOL["hidden"], rtol=0)
+        _compare(unrolled, {k: v for k, v in want.items() if k != "hidden"}, file)
+
+
+def check_resizing(folder: Path) -> None:
+    case = Case.read(folder)
+    frame = torch.from_numpy(case.frames()[0, :1])
+    want = read_arrays(folder / "resize.npz")
+    assert want
+    for name, squares in want.items():
+        sized, kernel, suffix = name.split("_")  # resize224_bicubic_aa0
+        got = resize_and_crop(frame, int(sized.removeprefix("resize")), kernel, antialias=suffix == "aa1")
+        np.testing.assert_array_equal(got.to(torch.uint8), squares, err_msg=name)
+
+
+CHECKS: list[Callable[[Path], None]] = [check_resizing, check_every_step, check_an_unrolled_sequence]
+
+
+def test_there_are_cases_and_each_has_recordings() -> None:
+    cases = case_folders()
+    assert cases, f"no case under {oracle_folder()}"
+    for folder in cases:
+        assert Case.read(folder).recordings, f"{folder} names no recording"
+
+
+@pytest.mark.parametrize(
+    ("folder", "check"),
+    [(folder, check) for folder in case_folders() for check in CHECKS],
+    ids=lambda value: value.name if isinstance(value, Path) else value.__name__,
+)
+def test_case(folder: Path, check: Callable[[Path], None]) -> None:
+    check(folder)
