@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class PickPlan:
 class PickSettings:
     approach_m: float = 0.09  # length of the straight approach
     lift_m: float = 0.16
+    short_m: float = 0.02  # an approach stopped this close to the grasp can still be closed
     retreat_m: float = 0.10  # straight way out when a plan would start in collision
     target_radius_m: float = 0.05  # around the grasp: the cloud that the hand may touch
     held_radius_m: float = 0.045  # around the grasp: the cloud that leaves with the hand
@@ -69,6 +70,20 @@ class PickMotions:
             self._held = _held_points(cloud, T_hand, middle, s.held_radius_m), middle
             return plan
         raise last
+
+    def cut_short(self, plan: PickPlan, q: F64) -> PickPlan:
+        """The last planned pick with its approach ended at q, where something stopped it.
+
+        Raises NoPlan when q is more than `short_m` from the grasp, or when no lift starts there.
+        """
+        T_hand = self._planner.kinematics.fk(q)
+        left_m = float(np.linalg.norm(T_hand[:3, 3] - self._planner.kinematics.fk(plan.approach.q[-1])[:3, 3]))
+        if left_m > self._settings.short_m:
+            raise NoPlan(
+                f"the hand stopped {left_m * 1e3:.0f} mm before the grasp; within "
+                f"{self._settings.short_m * 1e3:.0f} mm it would close there: choose another grasp"
+            )
+        return replace(plan, lift=self._lift(q, T_hand))
 
     def to_bin(self, q: F64, drop_index: int) -> Trajectory:
         """Carries what the last planned pick grasped to a place above the bin, hand pointing down."""

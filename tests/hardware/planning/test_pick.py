@@ -56,6 +56,19 @@ def test_the_parts_join_and_the_hand_ends_at_the_grasp(motions: PickMotions) -> 
     np.testing.assert_allclose(lifted[:2, 3], T_hand[:2, 3], atol=2e-3)
 
 
+def test_an_approach_that_was_stopped_near_its_end_is_lifted_from_there_and_no_other(motions: PickMotions) -> None:
+    plan = motions.plan_pick(HOME_Q, _top_down(0.5, 0.0, 0.05, 0.3), _cloud())
+    kinematics = Planner(seed=2).kinematics
+    end = kinematics.fk(plan.approach.q[-1])[:3, 3]
+    left_m = np.array([np.linalg.norm(kinematics.fk(q)[:3, 3] - end) for q in plan.approach.q])
+    near, far = plan.approach.q[left_m < 0.015][0], plan.approach.q[left_m > 0.03][-1]
+    lift = motions.cut_short(plan, near).lift
+    np.testing.assert_allclose(lift.q[0], near, atol=1e-6)
+    assert kinematics.fk(lift.q[-1])[2, 3] - kinematics.fk(near)[2, 3] > 0.11
+    with pytest.raises(PlanningError, match=r"stopped \d+ mm before the grasp"):
+        motions.cut_short(plan, far)
+
+
 def test_the_carried_object_ends_above_the_bin_and_the_arm_comes_home(motions: PickMotions) -> None:
     plan = motions.plan_pick(HOME_Q, _top_down(0.5, 0.0, 0.05, 0.3), _cloud())
     carry = motions.to_bin(plan.lift.q[-1], 1)

@@ -1,10 +1,12 @@
 """The clear-table sequence against a table of fakes: what it removes, when it stops, what it tries again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sinew_nodes.task.clear_table import ClearTable, ClearTableConfig, Outcome, Progress, Stage
-from sinew_nodes.task.ports import Cancelled, MotionFailed, NodeLost, PickPlan, Scene
+from sinew_nodes.task.ports import Cancelled, MotionBlocked, MotionFailed, NodeLost, PickPlan, Scene
 from sinew_policies.common.errors import CloudError, NoPlan
 from sinew_policies.common.types import Grasp, GraspSet, PointCloud, Trajectory
 
@@ -32,6 +34,8 @@ class Table:
         self.fail_next: Exception | None = None
         self.held_still = 0
         self.comes_back = False
+        self.stopped_far = False
+        self.widths_lifted: list[float] = []  # what the next looks at the lifted hand read
 
     def look(self) -> Scene:
         if self.fail_next and self.calls.count("look") == 1:
@@ -55,10 +59,15 @@ class Table:
         self.target = x
         return PickPlan(grasp, _trajectory(), _trajectory(), _trajectory())
 
+    def cut_short(self, plan: PickPlan, q: np.ndarray) -> PickPlan:
+        if self.stopped_far:
+            raise NoPlan("the hand stopped 50 mm before the grasp")
+        return replace(plan, lift=_trajectory())
+
     def q(self) -> np.ndarray:
         return np.zeros(7)
 
-    def execute(self, trajectory: Trajectory, what: str) -> None:
+    def execute(self, trajectory: Trajectory, what: str, *, tolerance_rad: float | None = None) -> None:
         self.calls.append(what)
 
     def hold(self) -> None:
@@ -80,9 +89,11 @@ class Table:
             self.held = None
             return 0.0
         self.held = self.target
-        return 0.03
+        return self.widths_lifted.pop(0) if self.widths_lifted else 0.03
 
     def width_m(self) -> float:
+        if self.widths_lifted:
+            return self.widths_lifted.pop(0)
         return 0.03 if self.held is not None else 0.0
 
 
@@ -181,7 +192,7 @@ def test_motion_failure_counts_as_a_failed_attempt_and_forbids_that_grasp() -> N
     table = Table([0.4, 0.5])
     real = table.execute
 
-    def execute(trajectory: Trajectory, what: str) -> None:
+    def execute(trajectory: Trajectory, what: str, *, tolerance_rad: float | None = None) -> None:
         if what == "approach" and table.target == 0.4 and "broken" not in table.calls:
             table.calls.append("broken")
             raise MotionFailed("path tolerance violated on panda_joint4")
@@ -193,6 +204,41 @@ def test_motion_failure_counts_as_a_failed_attempt_and_forbids_that_grasp() -> N
     assert not report.attempts[0].success
     assert "panda_joint4" in report.attempts[0].reason
     assert report.attempts[1].success
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_an_approach_stopped_just_before_its_end_closes_there(far: bool) -> None:
+    table = Table([0.4])
+    table.stopped_far = far
+    real, asked = table.execute, []
+
+    def execute(trajectory: Trajectory, what: str, *, tolerance_rad: float | None = None) -> None:
+        if what == "approach":
+            asked.append(tolerance_rad)
+            if len(asked) == 1:
+                raise MotionBlocked("goal tolerance violated on panda_joint2")
+        real(trajectory, what)
+
+    table.execute = execute  # type: ignore[method-assign]
+    report = _run(table, contact_tolerance_rad=0.03)[0].run()
+    assert asked[0] == 0.03
+    assert report.attempts[0].success is not far
+    assert ("panda_joint2" in report.attempts[0].reason) == far
+
+
+def test_an_object_that_turned_in_the_hand_is_gripped_anew() -> None:
+    table = Table([0.4])
+    table.widths_lifted = [0.048, 0.038, 0.0378]  # at closing, lifted, gripped anew
+    report = _run(table)[0].run()
+    assert [a.success for a in report.attempts] == [True]
+
+
+def test_an_object_that_goes_on_slipping_is_a_failed_attempt() -> None:
+    table = Table([0.4])
+    table.widths_lifted = [0.048, 0.038, 0.030]
+    report = _run(table)[0].run()
+    assert not report.attempts[0].success
+    assert "slips: 38.0 mm lifted, 30.0 mm" in report.attempts[0].reason
 
 
 def test_stops_at_the_requested_count() -> None:
@@ -221,7 +267,7 @@ def test_an_object_in_the_hand_is_dropped_after_the_interruption() -> None:
     table.comes_back = True
     real, lost = table.execute, [False]
 
-    def execute(trajectory: Trajectory, what: str) -> None:
+    def execute(trajectory: Trajectory, what: str, *, tolerance_rad: float | None = None) -> None:
         if what == "to the bin" and not lost[0]:
             lost[0] = True
             raise NodeLost("grasp_node", "node grasp_node is gone")

@@ -212,6 +212,9 @@ class TaskNode(SinewNode[TaskConfig]):
         self._show((plan.reach, plan.approach, plan.lift))
         return plan
 
+    def cut_short(self, plan: PickPlan, q: F64) -> PickPlan:
+        return self._motions.cut_short(plan, q)
+
     def to_bin(self, q: F64, drop_index: int) -> Trajectory:
         trajectory = self._motions.to_bin(q, drop_index)
         self._show((trajectory,))

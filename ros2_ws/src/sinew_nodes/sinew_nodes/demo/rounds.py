@@ -33,6 +33,7 @@ class ArmRound:
     in_bin: int
     elsewhere: int  # neither on the table nor in the bin
     outcomes: list[str] = field(default_factory=list)  # per attempt: success, missed, lost, no_grasp, no_plan
+    reasons: list[str] = field(default_factory=list)  # per attempt, in the task's words; empty on success
     message: str = ""
 
 
@@ -41,13 +42,16 @@ class AttemptLog:
 
     def __init__(self) -> None:
         self.outcomes: list[str] = []
+        self.reasons: list[str] = []
         self._stage, self._removed, self._failed = "", 0, 0
 
     def hear(self, feedback: ClearTable.Feedback) -> None:
         if feedback.removed > self._removed:
             self.outcomes.append("success")
+            self.reasons.append("")
         elif feedback.failed > self._failed:
             self.outcomes.append(_OUTCOMES.get(self._stage, "missed"))
+            self.reasons.append(f"{self._stage}: {feedback.detail}")
         self._stage, self._removed, self._failed = feedback.stage, feedback.removed, feedback.failed
 
 
@@ -70,7 +74,14 @@ def play(args: argparse.Namespace, seed: int, index: int, log: Path) -> ArmRound
             count = client.count
             assert count is not None
             return ArmRound(
-                seed, index, count.total, count.in_bin, count.elsewhere, attempts.outcomes, result.error_msg
+                seed,
+                index,
+                count.total,
+                count.in_bin,
+                count.elsewhere,
+                attempts.outcomes,
+                attempts.reasons,
+                result.error_msg,
             )
         finally:
             client.close()

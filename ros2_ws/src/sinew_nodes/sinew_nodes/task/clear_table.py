@@ -14,6 +14,7 @@ from sinew_hardware.planning.pick import PickPlan
 from sinew_nodes.task.ports import (
     ArmPort,
     HandPort,
+    MotionBlocked,
     MotionFailed,
     NodeLost,
     Perception,
@@ -57,12 +58,13 @@ class ClearTableConfig:
     min_object_points: int = 40  # fewer cloud points above `object_height_m` mean an empty table
     object_height_m: float = 0.008
     min_held_width_m: float = 0.0015  # narrower than this after closing: nothing is held
-    max_slip_m: float = 0.004  # width lost during the lift: the object slipped
+    max_slip_m: float = 0.004  # width lost during the lift, and once more when gripped anew: the object slips
     same_grasp_m: float = 0.015  # a failed grasp forbids its neighbours for the rest of the run …
     same_grasp_rad: float = 0.45  # … within this distance and angle
     same_place_m: float = 0.04  # failures within this distance let other places go first
     forget_after: int = 3  # attempts after which a failed grasp may be tried again
     max_width_m: float = 0.08
+    contact_tolerance_rad: float = 0.04  # an approach this far off its path has met something
     respawn_timeout_s: float = 60.0  # how long a lost node is waited for
 
 
@@ -264,20 +266,34 @@ class ClearTable:
         self._hand.open(opening_for(plan.grasp.width_m))
         self._arm.execute(plan.reach, "reach")
         self._progress(Stage.APPROACH)
-        self._arm.execute(plan.approach, "approach")
+        plan = self._approach(plan)
         self._progress(Stage.CLOSE)
         width = self._hand.close()
         self._progress(Stage.LIFT)
         self._arm.execute(plan.lift, "lift")
         self._progress(Stage.VERIFY)
         held = self._hand.width_m()
+        if (
+            width - held > config.max_slip_m
+        ):  # it turned between the fingers: grip it anew and see whether that holds
+            width, held = held, self._hand.close()
         if held < config.min_held_width_m:
             raise GraspFailed(Stage.VERIFY, f"nothing between the fingers after the lift ({held * 1e3:.1f} mm)")
         if width - held > config.max_slip_m:
             raise GraspFailed(
-                Stage.VERIFY,
-                f"the object slipped: {width * 1e3:.1f} mm at closing, {held * 1e3:.1f} mm lifted",
+                Stage.VERIFY, f"the object slips: {width * 1e3:.1f} mm lifted, {held * 1e3:.1f} mm gripped anew"
             )
+
+    def _approach(self, plan: PickPlan) -> PickPlan:
+        """Goes in; stopped just before the end (the palm on the object), the hand closes where it is."""
+        try:
+            self._arm.execute(plan.approach, "approach", tolerance_rad=self._config.contact_tolerance_rad)
+        except MotionBlocked as blocked:
+            try:
+                return self._planner.cut_short(plan, self._arm.q())
+            except PlanningError:
+                raise blocked from None
+        return plan
 
     def _drop(self, plan: PickPlan) -> None:
         self._progress(Stage.DROP)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from control_msgs.action import FollowJointTrajectory, ParallelGripperCommand
+from control_msgs.msg import JointTolerance
 from rclpy.action.client import ActionClient, ClientGoalHandle
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
@@ -16,7 +17,7 @@ from sensor_msgs.msg import JointState
 from sinew_interfaces.srv import PlanGrasps
 
 from sinew_nodes import convert, qos, topics
-from sinew_nodes.task.ports import MotionFailed, NodeLost, Scene
+from sinew_nodes.task.ports import MotionBlocked, MotionFailed, NodeLost, Scene
 from sinew_nodes.task.waiting import Interrupt, rest, wait_for, wait_until
 from sinew_policies.common.errors import CloudError, DeviceTimeout
 from sinew_policies.common.types import F64, Trajectory
@@ -24,6 +25,10 @@ from sinew_policies.common.types import F64, Trajectory
 _ACCEPT_S = 3.0
 _CANCEL_S = 2.0
 _RESYNC_S = 0.6
+_BLOCKED = (
+    FollowJointTrajectory.Result.PATH_TOLERANCE_VIOLATED,
+    FollowJointTrajectory.Result.GOAL_TOLERANCE_VIOLATED,
+)
 
 
 class JointWatcher:
@@ -66,11 +71,15 @@ class ArmClient:
         wait_until(self._joints.ready, _ACCEPT_S, f"joint states on {topics.JOINT_STATES}", self.interrupt)
         return self._joints.positions(self._names)
 
-    def execute(self, trajectory: Trajectory, what: str) -> None:
+    def execute(self, trajectory: Trajectory, what: str, *, tolerance_rad: float | None = None) -> None:
         if len(trajectory.t_s) < 2:
             return  # already there
+        tight = (
+            [] if tolerance_rad is None else [JointTolerance(name=n, position=tolerance_rad) for n in self._names]
+        )
         goal = FollowJointTrajectory.Goal(
             trajectory=convert.trajectory_msg(trajectory, self._names),
+            path_tolerance=tight,
             goal_time_tolerance=Duration(seconds=2.0).to_msg(),
         )
         result = run_goal(
@@ -85,7 +94,8 @@ class ArmClient:
             # An arm that was pushed stands elsewhere than commanded. After a short rest the gate takes where it
             # stands for its last command; a plan made before would be refused as a jump, again and again.
             rest(_RESYNC_S, self.interrupt)
-            raise MotionFailed(f"{what}: {result.error_string} (error {result.error_code})")
+            fault = MotionBlocked if result.error_code in _BLOCKED else MotionFailed
+            raise fault(f"{what}: {result.error_string} (error {result.error_code})")
 
     def hold(self) -> None:
         """The arm server holds by itself once its goal has ended; nothing is left to send."""

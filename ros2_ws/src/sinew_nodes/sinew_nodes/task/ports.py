@@ -19,6 +19,10 @@ class MotionFailed(SinewError):
     """The arm action ended without reaching its goal; the arm holds."""
 
 
+class MotionBlocked(MotionFailed):
+    """The arm left its tolerance, most likely because it met something; it holds where it stands."""
+
+
 class NodeLost(SinewError):
     """A node that the task depends on does not answer. `node` names it."""
 
@@ -48,14 +52,24 @@ class PickPlanner(Protocol):
         """Raises Unreachable or NoPlan."""
         ...
 
+    def cut_short(self, plan: PickPlan, q: F64) -> PickPlan:
+        """The pick that closes the hand at q, where its approach was stopped.
+
+        Raises NoPlan when that is too far from the grasp.
+        """
+        ...
+
     def to_bin(self, q: F64, drop_index: int) -> Trajectory: ...
 
 
 class ArmPort(Protocol):
     def q(self) -> F64: ...
 
-    def execute(self, trajectory: Trajectory, what: str) -> None:
-        """Runs to the end. Raises MotionFailed, NodeLost, Cancelled; the arm holds after each."""
+    def execute(self, trajectory: Trajectory, what: str, *, tolerance_rad: float | None = None) -> None:
+        """Runs to the end. Raises MotionFailed, NodeLost, Cancelled; the arm holds after each.
+
+        MotionBlocked as soon as a joint is off by more than `tolerance_rad` (None: the arm's own tolerance).
+        """
         ...
 
     def hold(self) -> None: ...
