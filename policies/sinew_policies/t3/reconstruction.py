@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sinew_policies.t3.blocks import Block, CrossBlock, init_transformer, learned_token
 from sinew_policies.t3.config import EncoderConfig, HeadConfig
 from sinew_policies.t3.encoder import MaskedTokens
+from sinew_policies.t3.losses import patchify, unpatchify
 from sinew_policies.t3.positions import sine_cosine_table
 
 NORM_EPS = 1e-5
@@ -65,3 +66,15 @@ class CrossMAEHead(ReconstructionHead):
         for block in self.decoder_blocks:
             x = block(x, seen.tokens)
         return self.decoder_pred(self.decoder_norm(x))
+
+
+def reconstructed_images(patches: Tensor, mask: Tensor, images: Tensor, patch_px: int) -> Tensor:
+    """Predicted pixels as images (B, 3, H, W): all of them from `MAEHead`; from `CrossMAEHead`, which predicts
+    dropped patches only, the kept ones are those of `images`.
+    """
+    grid = images.shape[2] // patch_px
+    if patches.shape[1] != mask.shape[1]:
+        every = patchify(images, patch_px)
+        every[mask.bool()] = patches.flatten(0, 1)
+        patches = every
+    return unpatchify(patches, patch_px, grid, grid)

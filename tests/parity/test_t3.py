@@ -1,0 +1,270 @@
+"""T3 against recordings of the published network; the cases come from SINEW_ORACLES (see the README there)."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity.t3_oracle import (
+    GRADIENT_RTOL,
+    POSE_ATOL,
+    PREPROCESSING_ATOL,
+    Arrays,
+    Case,
+    config_files,
+    oracle_folder,
+    preprocessing,
+    raw_images,
+    read_json,
+    read_npz,
+)
+from torch import Tensor
+
+from sinew_policies.t3 import pose
+from sinew_policies.t3.decoders import pool_tokens
+from sinew_policies.t3.losses import reconstruction_loss, supervised_loss
+from sinew_policies.t3.network import T3
+from sinew_policies.t3.positions import resize_positions
+from sinew_policies.t3.preprocess import preprocess
+from sinew_policies.t3.reconstruction import reconstructed_images
+
+
+@lru_cache(maxsize=1)
+def loaded(file: Path) -> tuple[Case, T3]:
+    case = Case(file)
+    return case, case.network()
+
+
+def output(case: Case, network: T3, sensor: str, head: str) -> Tensor:
+    images = case.images(sensor)
+    other = images.roll(1, 0) if case.config.heads[head].two_towers else None
+    return network(sensor, head, images, other)
+
+
+def target(want: Arrays, sensor: str, head: str) -> Tensor:
+    return torch.from_numpy(want[f"tgt|{sensor}|{head}"])
+
+
+def check_outputs(file: Path) -> None:
+    case, network = loaded(file)
+    want, t = case.outputs(), case.tolerance
+    with torch.no_grad():
+        encoded = {s: network.encoder(s)(case.images(s)) for s in {s for s, _ in case.pairs}}
+        tokens = {s: network.trunk(x) for s, x in encoded.items()}
+        got: dict[str, Tensor] = {}
+        for sensor, head in case.pairs:
+            decoder, x = network.head(head), tokens[sensor]
+            got[f"out|{sensor}|{head}"] = (
+                decoder(x, x.roll(1, 0)) if case.config.heads[head].two_towers else decoder(x)
+            )
+            got[f"loss|{sensor}|{head}"] = supervised_loss(
+                case.loss_kind(head), got[f"out|{sensor}|{head}"], target(want, sensor, head)
+            )
+    for sensor, x in tokens.items():
+        got[f"enc|{sensor}"], got[f"trunk|{sensor}"] = encoded[sensor][:1], x[:1]
+        got[f"pool_cls|{sensor}"] = got[f"cls|{sensor}"] = pool_tokens(x, "cls")
+        got[f"pool_global|{sensor}"] = got[f"gap|{sensor}"] = pool_tokens(x, "global")
+    names = {k for k in want if not k.startswith("tgt|")}
+    assert names <= set(got), f"unknown recordings: {sorted(names - set(got))}"
+    assert {f"out|{s}|{h}" for s, h in case.pairs} <= names
+    for name in sorted(names):
+        np.testing.assert_allclose(got[name].numpy(), want[name], atol=t.atol, rtol=t.rtol, err_msg=name)
+
+
+def check_whole_network_equals_its_parts(file: Path) -> None:
+    case, network = loaded(file)
+    sensor, head = next((s, h) for s, h in case.pairs if case.config.heads[h].two_towers)
+    want, t = case.outputs()[f"out|{sensor}|{head}"], case.tolerance
+    with torch.no_grad():
+        np.testing.assert_allclose(output(case, network, sensor, head), want, atol=t.atol, rtol=t.rtol)
+
+
+def check_norm_epsilons(file: Path) -> None:
+    case, network = loaded(file)
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            own = "ln_eps_sensor" if name.startswith("encoders.") else "ln_eps_shared"
+            assert module.eps == case.raw[own], name
+
+
+def check_gradient_norms(file: Path) -> None:
+    case, network = loaded(file)
+    recorded = read_json(case.path("gradnorms.json"))
+    assert set(recorded) == {f"{s}|{h}" for s, h in case.pairs}
+    for sensor, head in case.pairs:
+        network.zero_grad(set_to_none=True)
+        out = output(case, network, sensor, head)
+        supervised_loss(case.loss_kind(head), out, target(case.outputs(), sensor, head)).backward()
+        want = recorded[f"{sensor}|{head}"]
+        got = {k: p.grad.norm().item() for k, p in network.named_parameters() if p.grad is not None}
+        assert set(got) == set(want)
+        total = float(np.sqrt(sum(v * v for v in want.values())))
+        for name, norm in want.items():
+            # Gradients that vanish by symmetry are rounding noise of their surroundings.
+            assert got[name] == pytest.approx(norm, rel=GRADIENT_RTOL, abs=1e-6 * total), f"{sensor}|{head} {name}"
+    network.zero_grad(set_to_none=True)
+
+
+def check_trajectory(file: Path) -> None:
+    case = Case(file)
+    network = case.network()  # its own: the steps change it
+    record = read_json(case.path("trajectory.json"))
+    optimiser = torch.optim.AdamW(
+        network.parameters(),
+        lr=record["lr"],
+        betas=tuple(record["betas"]),
+        eps=record["eps"],
+        weight_decay=record["weight_decay"],
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimiser, T_max=record["cosine_steps"], eta_min=record["lr_floor"]
+    )
+    for sensor, head, want_loss, want_lr in record["steps"]:
+        optimiser.zero_grad(set_to_none=True)
+        out = output(case, network, sensor, head)
+        loss = supervised_loss(case.loss_kind(head), out, target(case.outputs(), sensor, head))
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        assert loss.item() == pytest.approx(want_loss, rel=GRADIENT_RTOL)
+        assert schedule.get_last_lr()[0] == pytest.approx(want_lr, rel=GRADIENT_RTOL)
+    with torch.no_grad():
+        final = output(case, network, *record["final_pair"])
+    np.testing.assert_allclose(final, record["final_out"], rtol=GRADIENT_RTOL, atol=case.tolerance.atol)
+    parameters = dict(network.named_parameters())
+    for name, (total, norm) in record["final_param_sums"].items():
+        values = parameters[name].detach().double()
+        assert values.sum().item() == pytest.approx(total, rel=GRADIENT_RTOL), name
+        assert values.norm().item() == pytest.approx(norm, rel=GRADIENT_RTOL), name
+
+
+def check_reconstruction(file: Path) -> None:
+    case, network = loaded(file)
+    want, t = case.outputs(), case.tolerance
+    images, patch = case.images(case.raw["sensor"]), case.raw["patch"]
+    (head,) = case.config.heads
+    with torch.no_grad():
+        got = network.reconstruct(case.raw["sensor"], head, images, torch.from_numpy(want["noise"]))
+    np.testing.assert_array_equal(got.mask, want["mask"])
+    np.testing.assert_array_equal(got.ids_restore, want["ids_restore"])
+    assert tuple(got.patches.shape) == tuple(want["pred_shape"])
+    losses = {
+        f"loss_norm_pix_{norm_pix}": reconstruction_loss(
+            got.patches, images, got.mask, patch=patch, norm_pix=norm_pix
+        )
+        for norm_pix in (True, False)
+    }
+    values = {
+        "pred_0": got.patches[0],
+        "pred_mean": got.patches.mean((1, 2)),
+        "recon_0": reconstructed_images(got.patches, got.mask, images, patch)[0, :, ::8, ::8],
+        **losses,
+    }
+    assert set(want) == {"noise", "mask", "ids_restore", "pred_shape", *values}
+    for name, value in values.items():
+        np.testing.assert_allclose(value.numpy(), want[name], atol=t.atol, rtol=t.rtol, err_msg=name)
+
+
+def check_preprocessing(file: Path) -> None:
+    images, want = raw_images(file.parent), read_npz(file)
+    assert want
+    for name in want:
+        kind, _, sensor = name.partition("|")
+        if kind.startswith("full_"):
+            sensor, _, i = kind.removeprefix("full_").rpartition("_")
+            got = preprocess(images[int(i)], preprocessing(file.parent, sensor))
+        else:
+            batch = np.stack([preprocess(image, preprocessing(file.parent, sensor)) for image in images])
+            step = batch.shape[2] // want[name].shape[-1] if kind == "sub" else 1
+            got = {"sub": batch[:, :, ::step, ::step], "mean": batch.mean((2, 3), dtype=np.float64)}[kind]
+        np.testing.assert_allclose(got, want[name], atol=PREPROCESSING_ATOL, rtol=0, err_msg=name)
+
+
+def check_position_resize(file: Path) -> None:
+    want = read_npz(file)
+    grid = round((want["dst"].shape[1] - 1) ** 0.5)
+    got = resize_positions(torch.from_numpy(want["src"]), grid)
+    np.testing.assert_allclose(got, want["dst"], atol=2e-5, rtol=1e-4)
+
+
+def check_pose_arithmetic(file: Path) -> None:
+    want = read_npz(file)
+    norm = pose.LabelNorm(tuple(want["mean"]), tuple(want["std"]))
+    delta = pose.delta_d9(want["pose_a"], want["pose_b"])
+    rotations = pose.rotation_from_columns(want["pred"][:, 3:])
+    errors = pose.errors_d9(want["pred"], want["delta_d9"])
+    got = {
+        "delta_d9": delta,
+        "mean": delta.mean(0),
+        "std": delta.std(0),
+        "delta_norm": norm.normalise(want["delta_d9"]),
+        "tra_rmse": errors.translation_rmse_mm,
+        "rot_rmse_deg": errors.rotation_rmse_deg,
+        "rotmats": rotations,
+        "rotvec_deg": pose.rotation_vectors_deg(rotations),
+    }
+    assert set(want) == {"pose_a", "pose_b", "pred", *got}
+    for name, value in got.items():
+        np.testing.assert_allclose(value, want[name], atol=POSE_ATOL, rtol=POSE_ATOL, err_msg=name)
+    np.testing.assert_allclose(norm.restore(got["delta_norm"]), want["delta_d9"], atol=POSE_ATOL)
+
+
+FILE_CHECKS: dict[str, Callable[[Path], None]] = {
+    "preprocessed.npz": check_preprocessing,
+    "pos_resize.npz": check_position_resize,
+    "pose_math.npz": check_pose_arithmetic,
+}
+
+# Checks that need a file beside the configuration.
+OPTIONAL_CHECKS: dict[str, Callable[[Path], None]] = {
+    "gradnorms.json": check_gradient_norms,
+    "trajectory.json": check_trajectory,
+}
+
+
+def checks() -> list[tuple[Path, Callable[[Path], None]]]:
+    found: list[tuple[Path, Callable[[Path], None]]] = []
+    for file in config_files():
+        if "recon_kind" in read_json(file):
+            found += [(file, check_reconstruction), (file, check_norm_epsilons)]
+            continue
+        found += [(file, c) for c in (check_outputs, check_whole_network_equals_its_parts, check_norm_epsilons)]
+        found += [(file, c) for suffix, c in OPTIONAL_CHECKS.items() if sibling(file, suffix).is_file()]
+    for suffix, check in FILE_CHECKS.items():
+        found += [(file, check) for file in sorted(oracle_folder().rglob(f"*{suffix}"))]
+    return found
+
+
+def sibling(config_file: Path, suffix: str) -> Path:
+    return config_file.with_name(config_file.name.removesuffix("config.json") + suffix)
+
+
+def check_id(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value.relative_to(oracle_folder()).with_suffix(""))
+    return getattr(value, "__name__", "")
+
+
+def test_there_are_cases_of_both_kinds() -> None:
+    kinds = {"recon_kind" in read_json(file) for file in config_files()}
+    assert kinds, f"no *_config.json under {oracle_folder()}"
+    assert False in kinds, f"no supervised case under {oracle_folder()}"
+
+
+def test_every_recorded_result_belongs_to_a_case() -> None:
+    read: set[Path] = set()
+    for file in config_files():
+        case = Case(file)
+        read |= {case.path(suffix) for suffix in ("outputs.npz", *OPTIONAL_CHECKS)}
+        if case.reconstructs:
+            noise = f"{case.raw['case']}|noise"
+            read |= {f for f in file.parent.glob("*outputs.npz") if noise in read_npz(f)}
+    recorded = {f for suffix in ("outputs.npz", *OPTIONAL_CHECKS) for f in oracle_folder().rglob(f"*{suffix}")}
+    assert not sorted(recorded - read)
+
+
+@pytest.mark.parametrize(("file", "check"), checks(), ids=check_id)
+def test_case(file: Path, check: Callable[[Path], None]) -> None:
+    check(file)
