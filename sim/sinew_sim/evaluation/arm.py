@@ -56,7 +56,8 @@ def parse_round(line: str, config: GraspEvalConfig) -> RoundResult:
     try:
         found = json.loads(line)
         spec = RoundSpec(config.scenes, int(found["seed"]), int(found["index"]), config.objects_dir)
-        attempts = _believed([str(outcome) for outcome in found["outcomes"]], int(found["in_bin"]))
+        told = [(str(o), str(r)) for o, r in zip(found["outcomes"], found["reasons"], strict=True)]
+        attempts = _believed(told, int(found["in_bin"]))
         return RoundResult(
             spec, NETWORK, int(found["presented"]), int(found["in_bin"]), int(found["elsewhere"]), attempts
         )
@@ -66,12 +67,12 @@ def parse_round(line: str, config: GraspEvalConfig) -> RoundResult:
         ) from error
 
 
-def _believed(outcomes: list[str], in_bin: int) -> tuple[Attempt, ...]:
+def _believed(told: list[tuple[str, str]], in_bin: int) -> tuple[Attempt, ...]:
     """The attempts as the task told them, but no more successes than the simulator finds in the bin."""
-    surplus = outcomes.count("success") - in_bin
-    told: list[Attempt] = []
-    for outcome in reversed(outcomes):
+    surplus = sum(outcome == "success" for outcome, _ in told) - in_bin
+    believed: list[Attempt] = []
+    for outcome, reason in reversed(told):
         if outcome == "success" and surplus > 0:
-            outcome, surplus = "lost", surplus - 1
-        told.append(Attempt("", "", outcome == "success", outcome, False, 0.0, ()))
-    return tuple(reversed(told))
+            outcome, reason, surplus = "lost", "told as a success, but not found in the bin", surplus - 1
+        believed.append(Attempt("", "", outcome == "success", outcome, False, 0.0, (), reason))
+    return tuple(reversed(believed))

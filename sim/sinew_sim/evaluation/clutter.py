@@ -49,6 +49,7 @@ class Attempt:
     collided: bool
     score: float
     stage_ms: tuple[tuple[str, float], ...]
+    reason: str = ""  # of a failure, in the task's words; only the whole arm says it
 
 
 @dataclass(frozen=True)

@@ -45,13 +45,19 @@ def run(args: argparse.Namespace) -> int:
         )
         with Progress(console=console) as bar:
             task = bar.add_task("rounds", total=None)
-            _, report = timed(config, lambda done, total: bar.update(task, completed=done, total=total))
+            results, report = timed(config, lambda done, total: bar.update(task, completed=done, total=total))
     except SinewError as fault:
         console.print(f"[red]{type(fault).__name__}[/red]: {fault}", highlight=False)
         return 2
     except KeyboardInterrupt:
         return 130
     _print(console, config, report)
+    for result in results:
+        for attempt in result.attempts:
+            if attempt.reason:
+                console.print(
+                    f"seed {result.spec.seed} round {result.spec.index}: {attempt.reason}", highlight=False
+                )
     if args.json:
         report.write(args.json)
         console.print(f"written: {args.json}")

@@ -12,9 +12,9 @@ CONFIG = GraspEvalConfig(mode="arm", rounds=1)
 
 
 def _line(outcomes: list[str], in_bin: int) -> str:
-    return json.dumps(
-        {"seed": 0, "index": 2, "presented": 5, "in_bin": in_bin, "elsewhere": 1, "outcomes": outcomes}
-    )
+    reasons = ["" if outcome == "success" else f"because {outcome}" for outcome in outcomes]
+    told = {"outcomes": outcomes, "reasons": reasons}
+    return json.dumps({"seed": 0, "index": 2, "presented": 5, "in_bin": in_bin, "elsewhere": 1, **told})
 
 
 def test_a_round_becomes_rates() -> None:
@@ -28,6 +28,11 @@ def test_a_round_becomes_rates() -> None:
 def test_the_simulator_outranks_the_task() -> None:
     result = parse_round(_line(["success", "success", "missed"], 1), CONFIG)
     assert [a.outcome for a in result.attempts] == ["success", "lost", "missed"]
+    assert ["" if a.success else a.reason for a in result.attempts] == [
+        "",
+        "told as a success, but not found in the bin",
+        "because missed",
+    ]
 
 
 @pytest.mark.parametrize("line", ["", "nonsense", "{}", "[1]", '{"seed": "x"}'])
