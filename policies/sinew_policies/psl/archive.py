@@ -1,0 +1,189 @@
+"""Reads the tensors of a PyTorch zip file, `torch.save` or TorchScript, without running anything in it.
+
+Such a file is a pickle beside raw numbers. Published policies carry their training configuration as pickled
+objects, and OpenAI's CLIP is a TorchScript program, so that torch's restricted loader refuses both and torch's
+other loaders would execute them. Here every name in the pickle becomes an inert container, except for the one
+recipe that says how numbers form a tensor; the program code in a TorchScript file is never looked at.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sinew_policies.common.errors import CheckpointError
+
+_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+_MAX_PICKLE_BYTES = 256 << 20  # structure only: numbers lie outside it
+_MAX_DEPTH = 64
+
+
+class Inert(dict[object, object]):
+    """Stands for an object of any class: keeps entries and attributes, ignores everything else it is given."""
+
+    origin = ""  # "module.name" of the class it stands for
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
+    def __new__(cls, *_: object, **__: object) -> "Inert":
+        return super().__new__(cls)
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, dict):
+            self.__dict__.update({k: v for k, v in state.items() if isinstance(k, str)})
+
+    def append(self, _: object) -> None: ...
+
+    def extend(self, _: object) -> None: ...
+
+    def add(self, _: object) -> None: ...
+
+
+def is_archive(path: Path) -> bool:
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+def read_archive(path: Path) -> object:
+    """What was saved: tensors on the CPU, plain containers, and an `Inert` for every other object.
+
+    Raises CheckpointError where the file is damaged, compressed, or not in this format.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            return _Reader(file, path).read()
+    except CheckpointError:
+        raise
+    except Exception as fault:  # a damaged or hostile pickle can raise anything
+        raise CheckpointError(
+            f"{path} is not a readable PyTorch file ({type(fault).__name__}: {fault}); download it again"
+        ) from fault
+
+
+def tensors_of(root: object) -> dict[str, Tensor]:
+    """Tensors below `root` by dotted name: entries of containers and attributes of objects.
+
+    Raises CheckpointError where they nest deeper than a network does.
+    """
+    return dict(_walk(root, "", set(), 0))
+
+
+def _walk(node: object, name: str, above: set[int], depth: int) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(node, Tensor):
+        yield name, node
+        return
+    if not isinstance(node, Mapping) or id(node) in above:
+        return
+    if depth > _MAX_DEPTH:
+        raise CheckpointError(f"'{name[:80]}…' nests deeper than {_MAX_DEPTH} levels; this is not a network's file")
+    children: dict[Any, object] = {**node, **(vars(node) if isinstance(node, Inert) else {})}
+    for key, child in children.items():
+        if isinstance(key, str):
+            yield from _walk(child, f"{name}.{key}" if name else key, above | {id(node)}, depth + 1)
+
+
+class _Reader:
+    def __init__(self, file: zipfile.ZipFile, path: Path) -> None:
+        self.file, self.path = file, path
+        self.records = {i.filename: i for i in file.infolist()}
+        self.storages: dict[str, Tensor] = {}
+        pickles = [n for n in self.records if n.count("/") == 1 and n.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise CheckpointError(
+                f"{path} is a zip file without PyTorch's data.pkl; give the .pt or .pth file as it was published"
+            )
+        self.pickle_name = pickles[0]
+        self.root = self.pickle_name.removesuffix("data.pkl")
+
+    def read(self) -> object:
+        return _unpickler(BytesIO(self._record(self.pickle_name, _MAX_PICKLE_BYTES)), self).load()
+
+    def storage(self, dtype: torch.dtype, key: str, count: int) -> Tensor:
+        """`count` numbers of the record `data/<key>`, as they lie in the file."""
+        if key not in self.storages:
+            n_bytes = count * dtype.itemsize
+            content = self._record(f"{self.root}data/{key}", n_bytes)
+            if len(content) != n_bytes:
+                raise CheckpointError(
+                    f"{self.path}: record data/{key} has {len(content)} bytes, its {count} numbers need {n_bytes}; "
+                    "download the file again"
+                )
+            self.storages[key] = (
+                torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+            )
+        stored = self.storages[key]
+        return stored if stored.dtype == dtype else stored.view(dtype)
+
+    def _record(self, name: str, limit: int) -> bytes:
+        info = self.records.get(name)
+        if info is None:
+            raise CheckpointError(f"{self.path} lacks its record '{name}'; download the file again")
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit:
+            raise CheckpointError(
+                f"{self.path}: record '{name}' holds {info.file_size} bytes, compressed or more than the {limit} "
+                "that belong there; PyTorch does not write such files, so it was not opened"
+            )
+        return self.file.read(info)
+
+
+def _unpickler(stream: BytesIO, reader: _Reader) -> pickle.Unpickler:
+    """Everything that a pickle can name is made here anew, so that it cannot alter anything beyond itself."""
+    made: dict[str, object] = {}
+
+    def tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
+        shape: tuple[int, ...] = tuple(int(s) for s in size)
+        steps: tuple[int, ...] = tuple(int(s) for s in stride)
+        last = offset + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
+        if min((offset, *shape, *steps)) < 0 or (0 not in shape and last >= len(storage)):
+            raise CheckpointError(
+                f"{reader.path}: a tensor of shape {shape} reaches beyond its {len(storage)} numbers; "
+                "download the file again"
+            )
+        return storage.as_strided(shape, steps, offset).clone()
+
+    def parameter(data: Tensor, *_: object) -> Tensor:
+        return data
+
+    recipes = {
+        "torch._utils._rebuild_tensor_v2": tensor,
+        "torch._utils._rebuild_parameter": parameter,
+        **{f"torch.{name}": dtype for name, dtype in _DTYPES.items()},
+    }
+
+    class Restricted(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> object:
+            full = f"{module}.{name}"
+            if full in recipes:
+                return recipes[full]
+            if full not in made:
+                made[full] = type("Inert", (Inert,), {"origin": full})
+            return made[full]
+
+        def persistent_load(self, pid: Any) -> Tensor:
+            kind, dtype, key, _, count = pid
+            if kind != "storage" or not isinstance(dtype, torch.dtype):
+                raise CheckpointError(f"{reader.path} refers to {pid!r}; expected numbers of a known type")
+            return reader.storage(dtype, str(key), int(count))
+
+    return Restricted(stream)

@@ -1,0 +1,136 @@
+"""A policy from its weights: a weights folder of ours, or the published checkpoint.
+
+Everything outside CLIP is trainable and must be there, exactly; an official loader that skips unknown names would
+hide a wrong file. CLIP may be in the weights (`net.visual_encoder`, or its unused second copy `net.clip`) or come
+from the user's own CLIP file.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sinew_policies.common import checkpoint
+from sinew_policies.common.errors import CheckpointError
+from sinew_policies.psl.archive import is_archive, read_archive, tensors_of
+from sinew_policies.psl.clip.loader import load_clip
+from sinew_policies.psl.config import PSLConfig
+from sinew_policies.psl.network import PSLPolicy
+
+_OUTER = "actor_critic."
+_CLIP, _SECOND_CLIP = "net.visual_encoder.", "net.clip."
+
+
+def load_policy(path: Path | str, *, clip: Path | str | None = None, config: PSLConfig | None = None) -> PSLPolicy:
+    """The policy in evaluation mode on the CPU.
+
+    `path`: a weights folder, or the published .pth file. `clip`: a CLIP file, needed and used only where the
+    weights hold no CLIP. `config`: the network of a published file; None is the published one. Raises
+    CheckpointError where something is missing, damaged or does not fit.
+    """
+    source = Path(path)
+    if source.name == checkpoint.WEIGHTS and source.is_file():
+        source = source.parent  # the file inside a weights folder was named
+    if source.is_dir():
+        policy = PSLPolicy(checkpoint.load_config(source, PSLConfig))
+        state = checkpoint.load_state(source)
+    else:
+        policy = PSLPolicy(config or PSLConfig.published())
+        state = read_published(source)
+    load_state(policy, state, source, clip=clip)
+    return policy.eval()
+
+
+def load_state(
+    policy: PSLPolicy, state: Mapping[str, Tensor], source: Path | str, *, clip: Path | str | None = None
+) -> None:
+    """Copies `state` into `policy`, names without `actor_critic.`; `source` is named in messages.
+
+    Raises CheckpointError as `load_policy`; then the policy was not changed.
+    """
+    expected = policy.state_dict()
+    rest = {k: v for k, v in state.items() if not k.startswith((_CLIP, _SECOND_CLIP))}
+    checkpoint.check_fits(rest, trainable(expected), source)
+    for name, tensor in rest.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"tensor '{name}' in {source} holds NaN or infinite values; use other weights")
+    policy_clip = _clip_within(state) or _clip_from(clip, policy, source)
+    counters = {k: v for k, v in expected.items() if k.startswith(_CLIP) and k.endswith("num_batches_tracked")}
+    checkpoint.load_into(policy, {**counters, **rest, **policy_clip}, source)
+
+
+def trainable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of a policy's state dict that training changes: all but CLIP."""
+    return {k: v for k, v in state.items() if not k.startswith(_CLIP)}
+
+
+def save_policy(folder: Path | str, policy: PSLPolicy, card: str, *, with_clip: bool = False) -> None:
+    """Writes a weights folder; CLIP, which is frozen and the user's own file, only where asked for."""
+    state = policy.state_dict()
+    checkpoint.save(folder, state if with_clip else trainable(state), policy.config, card)
+
+
+def load_layout(policy: PSLPolicy, path: Path | str) -> None:
+    """Starts the layout backbone from a self-supervised file (OVRL): the student of its sub-dict `teacher`.
+
+    Its projection head is left aside. Raises CheckpointError where the backbone does not fit.
+    """
+    content = _content(Path(path))
+    teacher = content.get("teacher") if isinstance(content, Mapping) else None
+    if not isinstance(teacher, Mapping):
+        raise CheckpointError(f"{path} has no sub-dict 'teacher'; give OVRL's published .pth file")
+    tensors = {k.removeprefix("module."): v for k, v in tensors_of(teacher).items()}
+    found = {k.removeprefix("backbone."): v.float() for k, v in tensors.items() if k.startswith("backbone.")}
+    checkpoint.load_into(policy.net.layout_encoder.backbone, found, path)
+
+
+def read_published(path: Path | str) -> dict[str, Tensor]:
+    """Tensors of a published checkpoint {state_dict, config, …} by name, without the outer `actor_critic.`.
+
+    Raises CheckpointError where the file is missing, unreadable, or holds no policy.
+    """
+    content = _content(Path(path))
+    state = content.get("state_dict") if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping):
+        keys = (
+            ", ".join(str(k) for k in list(content)[:8]) if isinstance(content, Mapping) else type(content).__name__
+        )
+        raise CheckpointError(
+            f"{path} has no 'state_dict' (it holds: {keys or 'nothing'}); give the published PSL checkpoint or a "
+            "weights folder"
+        )
+    tensors = tensors_of(state)
+    if any(name.startswith(_OUTER) for name in tensors):
+        tensors = {name.removeprefix(_OUTER): tensor for name, tensor in tensors.items()}
+    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def _content(path: Path) -> object:
+    if not path.is_file():
+        raise CheckpointError(
+            f"weights {path} do not exist; give a weights folder or the published PSL checkpoint (.pth)"
+        )
+    if not is_archive(path):
+        raise CheckpointError(
+            f"{path} is not a PyTorch zip file, so it cannot be read without running what is in it; it was not "
+            "opened. Save it again with torch 1.6 or newer"
+        )
+    return read_archive(path)
+
+
+def _clip_within(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in (_CLIP, _SECOND_CLIP):
+        found = {_CLIP + k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if found:
+            return found
+    return {}
+
+
+def _clip_from(file: Path | str | None, policy: PSLPolicy, source: Path | str) -> dict[str, Tensor]:
+    if file is None:
+        raise CheckpointError(
+            f"the weights of {source} hold no CLIP network; give the path of OpenAI's RN50.pt or of an open_clip "
+            "RN50 file as clip="
+        )
+    return {_CLIP + k: v for k, v in load_clip(file, policy.config.clip).state_dict().items()}
