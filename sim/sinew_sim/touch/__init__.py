@@ -1,0 +1,1 @@
+"""Images of a gel pad that an object is pressed into, without a physics engine."""
