@@ -252,7 +252,7 @@ def random_segments(episodes: EpisodeSet, count: int, length: int, seed: int) ->
     if not len(usable) or count < 1:
         raise DataError(
             f"task '{episodes.task}': asked for {count} segments of {length} steps; expected at least 1 segment, "
-            f"and the longest of {len(episodes)} episodes has {episodes.lengths.max()} steps; ask for shorter segments"
+            f"and the longest of {len(episodes)} episodes has {episodes.lengths.max()} steps; ask for shorter ones"
         )
     rounds = -(-count // len(usable))
     index = np.concatenate([rng.permutation(usable) for _ in range(rounds)])[:count].astype(np.int64)

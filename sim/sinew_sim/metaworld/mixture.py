@@ -1,0 +1,83 @@
+"""Which kinds of episode a data set holds, and in what shares."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sinew_policies.common.errors import ConfigError, name_hint
+from sinew_policies.common.seeds import stream
+
+KINDS = ("expert", "epsilon", "wrong-task", "random", "partial", "retreat", "misled")
+
+
+@dataclass(frozen=True)
+class QualityMix:
+    """Shares of the kinds (they are normalised) and the strength of their noise.
+
+    expert: scripted expert plus N(0, sigma) on each action, sigma drawn per episode
+    epsilon: the expert's action replaced by a random one with a probability drawn per episode
+    wrong-task: the noisy expert of another task
+    random: uniform actions
+    partial: the noisy expert up to a part of its way to success, from there in one random direction
+    retreat: the same, but from there it undoes the expert's motion
+    misled: the noisy expert that sees object and goal shifted by an offset drawn per episode: near misses
+
+    Raises ConfigError for a share, range or cap outside its domain.
+    """
+
+    name: str
+    expert: float = 0.0
+    epsilon: float = 0.0
+    wrong_task: float = 0.0
+    random: float = 0.0
+    partial: float = 0.0
+    retreat: float = 0.0
+    misled: float = 0.0
+    sigma: tuple[float, float] = (0.0, 0.5)  # of every expert's action noise
+    epsilon_range: tuple[float, float] = (0.3, 0.9)
+    way_range: tuple[float, float] = (0.3, 0.98)  # part of the way to success at which partial and retreat turn
+    offset_m: tuple[float, float] = (0.03, 0.12)
+    success_cap: float = 1.0  # episodes that succeed beyond this share are dropped and replaced
+
+    def __post_init__(self) -> None:
+        shares = self.shares
+        if min(shares.values()) < 0 or sum(shares.values()) <= 0:
+            raise ConfigError(f"mixture '{self.name}' has shares {shares}; expected none below 0 and a sum above 0")
+        for name in ("sigma", "epsilon_range", "way_range", "offset_m"):
+            low, high = getattr(self, name)
+            top = 1.0 if name.endswith("range") else np.inf
+            if not 0 <= low <= high <= top:
+                raise ConfigError(
+                    f"mixture '{self.name}': {name} is ({low}, {high}); expected 0 <= low <= high <= {top}"
+                )
+        if not 0 <= self.success_cap <= 1:
+            raise ConfigError(f"mixture '{self.name}': success_cap is {self.success_cap}; expected 0 to 1")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return {kind: getattr(self, kind.replace("-", "_")) for kind in KINDS}
+
+
+GRADED = QualityMix("graded", expert=0.5, epsilon=0.2, wrong_task=0.15, random=0.15)
+SCARCE = QualityMix(
+    "scarce", expert=0.05, epsilon=0.15, partial=0.2, retreat=0.35, misled=0.1, wrong_task=0.15, success_cap=0.04
+)
+MIXTURES = {mix.name: mix for mix in (GRADED, SCARCE)}
+
+
+def mixture(name: str) -> QualityMix:
+    """Raises ConfigError for a name that does not exist."""
+    if name not in MIXTURES:
+        raise ConfigError(f"there is no mixture '{name}'; {name_hint(name, MIXTURES)}")
+    return MIXTURES[name]
+
+
+def kinds(mix: QualityMix, count: int, seed: int, *stream_names: str | int) -> tuple[str, ...]:
+    """`count` kinds in random order, their numbers as near to the shares as whole numbers allow."""
+    shares = np.array(list(mix.shares.values()))
+    exact = shares / shares.sum() * count  # (kinds,)
+    numbers = np.floor(exact).astype(int)
+    for k in np.argsort(numbers - exact, kind="stable")[: count - int(numbers.sum())]:
+        numbers[k] += 1
+    ordered = np.repeat(np.array(KINDS, dtype=object), numbers)
+    return tuple(str(kind) for kind in stream(seed, "kinds", *stream_names).permutation(ordered))
