@@ -1,0 +1,99 @@
+"""What the trainer needs of a policy network, and a small network of PSL's shape for small environments."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sinew_policies.common.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    logits: Tensor  # (T, N, actions)
+    values: Tensor  # (T, N)
+    state: Tensor  # (N, ...) recurrent state after the last step
+
+
+class ActorCritic(nn.Module, ABC):
+    """A recurrent policy with a critic over sequences of T steps in N environments; one step is T = 1."""
+
+    config: object  # dataclass saved beside the weights
+
+    @abstractmethod
+    def initial_state(self, n_envs: int) -> Tensor:
+        """(N, ...) zeros."""
+
+    @abstractmethod
+    def forward(
+        self, observations: Mapping[str, Tensor], previous_actions: Tensor, masks: Tensor, state: Tensor
+    ) -> Evaluation:
+        """`observations` each (T, N, ...), `previous_actions` (T, N) int64, `masks` (T, N) bool, `state` (N, ...).
+
+        Where a mask is False an episode starts: that step sees a zero state and no previous action.
+        """
+
+
+@dataclass(frozen=True)
+class SmallPolicyConfig:
+    view: int  # values per view
+    goal: int  # values per goal
+    actions: int
+    code: int = 48  # width of view, goal and fused codes
+    action_code: int = 8
+    hidden: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("view", "goal", "actions", "code", "action_code", "hidden"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+
+class SmallPolicy(ActorCritic):
+    """Flat views and goals through PSL's stages at small width.
+
+    Like the published network: view and goal codes are fused by a small perception module, joined with a second,
+    goal-free code of the view and the previous action, and given to an LSTM with linear actor and critic.
+    Observations: `view` (T, N, view) and `goal` (T, N, goal). State (N, 2, hidden) = [h, c].
+    """
+
+    def __init__(self, config: SmallPolicyConfig) -> None:
+        super().__init__()
+        self.config: SmallPolicyConfig = config
+        c = config
+        self.view = nn.Sequential(nn.Linear(c.view, c.code), nn.ReLU())
+        self.goal = nn.Sequential(nn.Linear(c.goal, c.code), nn.ReLU())
+        self.perception = nn.Sequential(nn.Linear(2 * c.code, c.code), nn.ReLU(), nn.Linear(c.code, c.code))
+        self.layout = nn.Sequential(nn.Linear(c.view, c.code), nn.ReLU(), nn.Linear(c.code, c.code // 2))
+        self.action = nn.Embedding(c.actions + 1, c.action_code)  # 0 = an episode starts
+        self.lstm = nn.LSTMCell(c.code + c.code // 2 + c.action_code, c.hidden)
+        self.actor = nn.Linear(c.hidden, c.actions)
+        self.critic = nn.Linear(c.hidden, 1)
+        for name, parameter in self.lstm.named_parameters():
+            (nn.init.zeros_ if "bias" in name else nn.init.orthogonal_)(parameter)
+        nn.init.orthogonal_(self.actor.weight, gain=0.01)
+        nn.init.orthogonal_(self.critic.weight)
+        nn.init.zeros_(self.actor.bias)
+        nn.init.zeros_(self.critic.bias)
+
+    def initial_state(self, n_envs: int) -> Tensor:
+        return self.actor.weight.new_zeros(n_envs, 2, self.config.hidden)
+
+    def forward(
+        self, observations: Mapping[str, Tensor], previous_actions: Tensor, masks: Tensor, state: Tensor
+    ) -> Evaluation:
+        view = self.view(observations["view"])
+        fused = self.perception(torch.cat([view, self.goal(observations["goal"])], -1))
+        action = self.action(torch.where(masks, previous_actions + 1, 0))
+        x = torch.cat([F.relu(fused), F.relu(self.layout(observations["view"])), action], -1)  # (T, N, ...)
+        keep = masks.to(x.dtype).unsqueeze(-1)
+        h, c = state.unbind(1)
+        steps = []
+        for t in range(len(x)):
+            h, c = self.lstm(x[t], (h * keep[t], c * keep[t]))
+            steps.append(h)
+        out = torch.stack(steps)  # (T, N, hidden)
+        return Evaluation(self.actor(out), self.critic(out).squeeze(-1), torch.stack([h, c], 1))
