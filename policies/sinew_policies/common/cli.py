@@ -24,7 +24,9 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("sinew_nodes.demo.command:main", "clear a simulated table through ROS 2", needs_ros=True),
     "launch": Command("sinew_nodes.launch_runner.command:main", "run a launch file", needs_ros=True),
     "datagen grasp": Command("sinew_sim.datagen.command:main", "generate labelled grasping scenes"),
+    "datagen metaworld": Command("sinew_sim.datagen.metaworld:main", "record Meta-World episodes of graded quality"),
     "datagen objects": Command("sinew_sim.objects.export:main", "write generated objects as meshes"),
+    "datagen touch": Command("sinew_sim.datagen.touch_command:main", "generate labelled gel images to train T3 on"),
     "train m2t2": Command("sinew_policies.m2t2.train:main", "train the grasping network"),
     "eval grasp": Command("sinew_sim.evaluation.command:main", "clear seeded tables and report success rates"),
     "devices view": Command("sinew_sim.cell.viewer:main", "open the cell in MuJoCo's viewer"),
@@ -69,17 +71,29 @@ def resolve(words: Sequence[str]) -> tuple[str, list[str]]:
 
     Raises ConfigError naming the nearest commands.
     """
-    for length in (2, 1):
+    for length in (3, 2, 1):
         name = " ".join(words[:length])
         if name in COMMANDS:
             return name, list(words[length:])
-    seconds = [name.split()[1] for name in COMMANDS if name.startswith(f"{words[0]} ")]
-    if seconds:
-        second = words[1] if len(words) > 1 else ""
-        what = f"'{words[0]}' has no subcommand '{second}'" if second else f"'{words[0]}' needs a subcommand"
-        raise ConfigError(f"{what}; {name_hint(second, seconds)}")
-    firsts = {name.split()[0] for name in COMMANDS}
-    raise ConfigError(f"there is no command '{words[0]}'; {name_hint(words[0], firsts)}")
+    known: tuple[str, ...] = ()  # the words that do begin a command
+    for word in words:
+        if not _next_words((*known, word)):
+            break
+        known = (*known, word)
+    group, valid = " ".join(known), _next_words(known)
+    word = words[len(known)] if len(words) > len(known) else ""
+    if not group:
+        what = f"there is no command '{word}'"
+    else:
+        what = f"'{group}' has no subcommand '{word}'" if word else f"'{group}' needs a subcommand"
+    raise ConfigError(f"{what}; {name_hint(word, valid)}")
+
+
+def _next_words(prefix: tuple[str, ...]) -> set[str]:
+    """Words that may follow in names that begin with `prefix`."""
+    names = [tuple(name.split()) for name in COMMANDS]
+    n = len(prefix)
+    return {name[n] for name in names if len(name) > n and name[:n] == prefix}
 
 
 def load(target: str) -> Callable[[Sequence[str]], int | None]:
@@ -114,6 +128,7 @@ _EXTRAS = {
     "robomimic": "learning",
     "gymnasium": "learning",
     "webdataset": "touch",
+    "PIL": "touch",
     "openvino": "quant",
     "nncf": "quant",
     "open_clip": "clip",

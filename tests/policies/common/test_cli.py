@@ -6,7 +6,9 @@ from sinew_policies.common import cli
 from sinew_policies.common.errors import ConfigError, MissingExtra
 
 
-def test_names_of_two_words_come_before_those_of_one() -> None:
+def test_longer_names_come_before_shorter_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "train m2t2 twice", cli.Command("", ""))
+    assert cli.resolve(["train", "m2t2", "twice", "--steps"]) == ("train m2t2 twice", ["--steps"])
     assert cli.resolve(["train", "m2t2", "--steps", "3"]) == ("train m2t2", ["--steps", "3"])
     assert cli.resolve(["launch", "pick", "seed:=1"]) == ("launch", ["pick", "seed:=1"])
 
@@ -16,10 +18,17 @@ def test_names_of_two_words_come_before_those_of_one() -> None:
     [
         (["lunch"], r"there is no command 'lunch'; did you mean 'launch'\? valid names: .*doctor"),
         (["train", "m2t3"], r"'train' has no subcommand 'm2t3'; did you mean 'm2t2'\?"),
-        (["datagen"], r"'datagen' needs a subcommand; valid names: grasp, objects"),
+        (["datagen"], r"'datagen' needs a subcommand; valid names: grasp, .*objects"),
+        (["study", "touch"], r"'study touch' needs a subcommand; valid names: deep, light"),
+        (["study", "touch", "dep"], r"'study touch' has no subcommand 'dep'; did you mean 'deep'\?"),
+        (["study", "tuch", "deep"], r"'study' has no subcommand 'tuch'; did you mean 'touch'\?"),
     ],
 )
-def test_an_unknown_command_names_the_nearest(words: list[str], message: str) -> None:
+def test_an_unknown_command_names_the_nearest(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("study touch deep", "study touch light"):
+        monkeypatch.setitem(cli.COMMANDS, name, cli.Command("", ""))
     with pytest.raises(ConfigError, match=message):
         cli.resolve(words)
 
