@@ -24,7 +24,7 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("sinew_nodes.demo.command:main", "clear a simulated table through ROS 2", needs_ros=True),
     "launch": Command("sinew_nodes.launch_runner.command:main", "run a launch file", needs_ros=True),
     "datagen grasp": Command("sinew_sim.datagen.command:main", "generate labelled grasping scenes"),
-    "datagen metaworld": Command("sinew_sim.datagen.metaworld:main", "record Meta-World episodes of graded quality"),
+    "datagen metaworld": Command("sinew_sim.datagen.metaworld:main", "record graded Meta-World episodes"),
     "datagen objects": Command("sinew_sim.objects.export:main", "write generated objects as meshes"),
     "datagen touch": Command("sinew_sim.datagen.touch_command:main", "generate labelled gel images to train T3 on"),
     "train m2t2": Command("sinew_policies.m2t2.train:main", "train the grasping network"),
