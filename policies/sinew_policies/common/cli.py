@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "datagen touch": Command("sinew_sim.datagen.touch_command:main", "generate labelled gel images to train T3 on"),
     "train m2t2": Command("sinew_policies.m2t2.train:main", "train the grasping network"),
     "eval grasp": Command("sinew_sim.evaluation.command:main", "clear seeded tables and report success rates"),
+    "inspect": Command("sinew_sim.indoor.command:main", "say what HM3D's episode, mesh and label files hold"),
     "devices view": Command("sinew_sim.cell.viewer:main", "open the cell in MuJoCo's viewer"),
 }
 

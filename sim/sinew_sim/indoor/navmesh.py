@@ -1,6 +1,7 @@
 """What navigation needs of a mesh: where one can stand, how far it is to walk, random places. Habitat's axes."""
 
 import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path as FilePath
 
@@ -18,6 +19,13 @@ from sinew_sim.indoor.shortest_path import Path, PathFinder
 SEARCH_HALF_EXTENTS_M = (2.0, 4.0, 2.0)  # around a point, for the polygon it belongs to; Habitat's values
 MAX_STEP_M = 0.5  # a point this far above or below the surface still stands on it; Habitat's value
 OFF_EDGE_M = 1e-2  # and this far beside it
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Goals on a mesh: (number among the goals given, polygon, place)."""
+
+    places: tuple[tuple[int, int, Vec3], ...]
 
 
 class NavMesh:
@@ -71,26 +79,24 @@ class NavMesh:
         found = self._locate(_point(point))
         return None if found is None else int(self.polygons.island[found[0]])
 
-    def path(self, start: ArrayLike, goals: ArrayLike) -> Path | None:
-        """Shortest path to the nearest of `goals` ((3,) or (N, 3)), from snapped start to snapped goal.
-
-        None where no way leads to any of them. Goals that are not near the mesh are left out.
-        """
+    def targets(self, goals: ArrayLike) -> Targets:
+        """Goals ((3,) or (N, 3)) snapped once, for many queries. Those that are not near the mesh are left out."""
         places = np.asarray(goals, np.float64).reshape(-1, 3)
+        found = [(number, self._locate(_point(place))) for number, place in enumerate(places)]
+        return Targets(tuple((number, *place) for number, place in found if place is not None))
+
+    def path(self, start: ArrayLike, goals: ArrayLike | Targets) -> Path | None:
+        """Shortest path to the nearest of `goals`, from snapped start to snapped goal; None: no way leads there."""
         here = self._locate(_point(start))
         if here is None:
             return None
-        reachable: list[tuple[int, Vec3]] = []
-        numbers: list[int] = []
-        for number, place in enumerate(places):
-            there = self._locate(_point(place))
-            if there is not None and self.polygons.island[there[0]] == self.polygons.island[here[0]]:
-                reachable.append(there)
-                numbers.append(number)
-        found = self._finder.shortest(here[0], here[1], reachable)
-        return None if found is None else Path(found.length_m, found.points, numbers[found.goal])
+        targets = goals if isinstance(goals, Targets) else self.targets(goals)
+        island = self.polygons.island
+        reachable = [t for t in targets.places if island[t[1]] == island[here[0]]]
+        found = self._finder.shortest(here[0], here[1], [(polygon, place) for _, polygon, place in reachable])
+        return None if found is None else replace(found, goal=reachable[found.goal][0])
 
-    def geodesic(self, start: ArrayLike, goals: ArrayLike) -> float:
+    def geodesic(self, start: ArrayLike, goals: ArrayLike | Targets) -> float:
         """Length in metres of `path`; infinite where there is none."""
         found = self.path(start, goals)
         return math.inf if found is None else found.length_m

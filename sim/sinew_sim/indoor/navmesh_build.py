@@ -54,7 +54,7 @@ def build_navmesh(
         raise DataError(f"version is {version}; expected 1 or 2")
     if not 0 < len(polygons) <= _MAX_POLYGONS:
         raise DataError(f"{len(polygons)} polygons; expected 1 to {_MAX_POLYGONS}: split the scene into tiles")
-    ordered = [_counterclockwise(vertices, p, i) for i, p in enumerate(polygons)]
+    ordered = [_as_detour_walks(vertices, p, i) for i, p in enumerate(polygons)]
     polys = _polys(ordered)
     poly_bits = math.ceil(math.log2(len(ordered)))
     reference = 1 << poly_bits  # salt 1, tile 0
@@ -96,8 +96,8 @@ def _checked_vertices(vertices_m: ArrayLike) -> F64:
     return vertices.astype(np.float32).astype(np.float64)  # what the file will hold
 
 
-def _counterclockwise(vertices: F64, polygon: Sequence[int], index: int) -> list[int]:
-    """Detour wants this order in (x, z): it tells left from right by it."""
+def _as_detour_walks(vertices: F64, polygon: Sequence[int], index: int) -> list[int]:
+    """Clockwise in the plane (x, z) drawn with z upwards: Detour tells left from right by it."""
     corners = [int(v) for v in polygon]
     if not 3 <= len(corners) <= layout.MAX_POLY_VERTICES or len(set(corners)) < len(corners):
         raise DataError(f"polygon {index} has the vertices {corners}; expected 3 to 6 different ones: split it")
@@ -115,7 +115,7 @@ def _counterclockwise(vertices: F64, polygon: Sequence[int], index: int) -> list
             f"polygon {index} with corners {plane.round(3).tolist()} in (x, z) is dented or has no area; "
             "expected a convex polygon: split it"
         )
-    return corners if twice > 0.0 else corners[::-1]
+    return corners if twice < 0.0 else corners[::-1]
 
 
 def _polys(ordered: list[list[int]]) -> Records:
