@@ -31,6 +31,7 @@ class PickSettings:
     lift_m: float = 0.16
     short_m: float = 0.02  # an approach stopped this close to the grasp can still be closed
     retreat_m: float = 0.10  # straight way out when a plan would start in collision
+    escape_radius_m: float = 0.07  # around the fingertips: what they may touch on the straight way out
     target_radius_m: float = 0.05  # around the grasp: the cloud that the hand may touch
     held_radius_m: float = 0.045  # around the grasp: the cloud that leaves with the hand
     drop_height_m: float = 0.24  # of the fingertips over the table when they open above the bin
@@ -162,6 +163,9 @@ class PickMotions:
         T_hand = self._planner.kinematics.fk(q)
         up, back = T_hand.copy(), T_hand @ from_rt(np.eye(3), [0.0, 0.0, -self._settings.retreat_m])
         up[2, 3] += self._settings.retreat_m
+        # Whatever the fingers stand in or against they may touch on their way out.
+        fingertips = apply(T_hand, np.array([[0.0, 0.0, HAND_DEPTH_M]]))[0]
+        self._planner.scene.set_target(Target(fingertips, self._settings.escape_radius_m))
         last: PlanningError = NoPlan("no way out was tried")
         for T_out in (back, up):
             try:

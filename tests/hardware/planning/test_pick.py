@@ -111,3 +111,13 @@ def test_an_arm_left_among_objects_gets_out(motions: PickMotions) -> None:
     np.testing.assert_allclose(out.q[0], plan.approach.q[-1], atol=1e-6)
     np.testing.assert_allclose(out.q[-1], HOME_Q, atol=1e-6)
     assert np.all(np.diff(out.t_s) > 0)
+
+
+def test_an_arm_left_in_an_object_that_it_did_not_mean_to_touch_gets_out(motions: PickMotions) -> None:
+    boxes = np.concatenate([_box_cloud((0.5, y), 0.02, 0.08) for y in (0.0, -0.15)]).astype(np.float32)
+    cloud = PointCloud(boxes, np.zeros((len(boxes), 3), np.uint8), "base_link")
+    stuck = motions.plan_pick(HOME_Q, _top_down(0.5, 0.0, 0.05, 0.3), cloud).approach.q[-1]
+    motions.plan_pick(HOME_Q, _top_down(0.5, -0.15, 0.05, 0.3), cloud)  # the target is now the other box
+    out = motions.to_observe(stuck)
+    np.testing.assert_allclose(out.q[0], stuck, atol=1e-6)
+    np.testing.assert_allclose(out.q[-1], HOME_Q, atol=1e-6)
