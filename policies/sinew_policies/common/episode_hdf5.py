@@ -90,7 +90,7 @@ def read(
     with file:
         try:
             return _Reader(path, file, limit_bytes).episodes(mask, observation_keys)
-        except (OSError, RuntimeError, KeyError, UnicodeError, OverflowError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
             # What h5py raises once a header or a chunk is damaged.
             raise DataError(f"{path}: the file is damaged ({error}); copy or record it again") from error
 
