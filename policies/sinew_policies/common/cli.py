@@ -28,6 +28,14 @@ COMMANDS: dict[str, Command] = {
     "datagen objects": Command("sinew_sim.objects.export:main", "write generated objects as meshes"),
     "datagen touch": Command("sinew_sim.datagen.touch_command:main", "generate labelled gel images to train T3 on"),
     "train m2t2": Command("sinew_policies.m2t2.train:main", "train the grasping network"),
+    "train reward": Command("sinew_policies.pearl.reward_command:main", "learn a reward from preferences"),
+    "train policy": Command(
+        "sinew_policies.pearl.policy_command:main", "learn a policy from episodes and a reward"
+    ),
+    "train psl": Command("sinew_sim.evaluation.psl_command:main", "train a navigation policy in the embedded maze"),
+    "train t3 pretrain": Command("sinew_policies.t3.train:pretrain", "train T3 to reconstruct masked gel images"),
+    "train t3 supervise": Command("sinew_policies.t3.train:supervise", "train all labelled heads of T3"),
+    "train t3 finetune": Command("sinew_policies.t3.train:finetune", "train one head of T3, parts frozen"),
     "eval grasp": Command("sinew_sim.evaluation.command:main", "clear seeded tables and report success rates"),
     "inspect": Command("sinew_sim.indoor.command:main", "say what HM3D's episode, mesh and label files hold"),
     "devices view": Command("sinew_sim.cell.viewer:main", "open the cell in MuJoCo's viewer"),

@@ -1,0 +1,219 @@
+"""The training loop of all three stages: one process of possibly several."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader, Sampler
+
+from sinew_policies.common.errors import CheckpointError, SinewError
+from sinew_policies.common.seeds import stream
+from sinew_policies.t3 import components
+from sinew_policies.t3.batches import Batch, Batches, Source, validation_batches
+from sinew_policies.t3.network import T3
+from sinew_policies.t3.optimise import Freezer, exchange, make_optimiser, set_learning_rate
+from sinew_policies.t3.train_config import TrainConfig
+from sinew_policies.t3.validation import Scores, Validation, batch_loss, score
+
+STATE_FILE = "training_state.pt"
+BEST_FOLDER, LAST_FOLDER = "best", "last"
+
+_SAY_EVERY_S = 30.0  # where no progress bar can be drawn
+
+
+class TrainingDiverged(SinewError):
+    pass
+
+
+class Trainer:
+    """One process of a training; rank 0 also validates, saves and talks."""
+
+    def __init__(self, config: TrainConfig, network: T3, sources: Sequence[Source], rank: int = 0) -> None:
+        self._config, self._sources, self._rank = config, tuple(sources), rank
+        self._device = torch.device(config.device)
+        if config.device == "cpu":
+            torch.set_num_threads(1)  # processes scale better, and threads spin when cores are shared
+        self._network = network.to(self._device)
+        self._optimiser = make_optimiser(self._network, config)
+        self._freezer = Freezer(self._network, config)
+        encoder = network.config.encoder
+        self._image_px, self._n_patches = encoder.image_px, encoder.n_patches
+        self._batches = Batches(sources, config, self._image_px, self._n_patches, rank)
+        self._step, self._elapsed_s, self._stop_asked = 0, 0.0, False
+        self._recent: dict[str, float] = {}  # smoothed training loss of each source
+        self.history: list[Validation] = []
+        self.best: Validation | None = None  # of the checkpoint in BEST_FOLDER
+        self._console = Console(stderr=True, quiet=rank > 0)
+
+    def run(self) -> bool:
+        """True when the schedule is complete, False when interrupted."""
+        c = self._config
+        if self._rank == 0 and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._on_signal)
+        self._resume()
+        self._introduce()
+        loader = DataLoader(
+            self._batches,
+            batch_size=None,
+            sampler=_Steps(self._step, c.steps),
+            num_workers=c.loaders,
+            prefetch_factor=4 if c.loaders else None,
+        )
+        said = saved = started = time.monotonic()
+        before_s, first = self._elapsed_s, self._step
+        stopped = False
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._console, disable=self._console.quiet) as bar:
+            task = bar.add_task("starting", total=c.steps, completed=self._step)
+            for batch in loader:
+                stopped = self._one_step(batch)
+                now = time.monotonic()
+                self._elapsed_s = before_s + now - started
+                bar.update(task, completed=self._step, description=self._describe(first, now - started))
+                if self._rank == 0:
+                    if self._step % c.validate_every == 0 or self._step == c.steps:
+                        self._validate()
+                    if not self._console.is_terminal and now - said > _SAY_EVERY_S:
+                        self._console.print(f"{self._step}/{c.steps} {self._describe(first, now - started)}")
+                        said = now
+                    if now - saved > c.save_every_s:
+                        self._save()
+                        saved = time.monotonic()
+                if stopped:
+                    break
+        if self._rank == 0:
+            self._save()
+        return self._step >= c.steps
+
+    def _one_step(self, batch: Batch) -> bool:
+        """Whether to stop after it."""
+        c = self._config
+        self._freezer.apply(self._step)
+        set_learning_rate(self._optimiser, self._step, c)
+        self._network.train()
+        self._optimiser.zero_grad(set_to_none=True)  # parts that take no part keep None and are left alone
+        # Dropout draws from torch's global generator: set from the step, it is the same after an interruption.
+        torch.manual_seed(int(stream(c.seed, "dropout", self._step, self._rank).integers(2**62)))
+        loss, _ = batch_loss(self._network, batch.to(self._device))
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        # A signal takes effect here only, so that all processes leave after the same step.
+        stop = self._stop_asked or self._step + 1 == c.stop_after_steps
+        shared = exchange(self._network, loss, stop)
+        name = f"{batch.sensor}/{batch.head}"
+        if not math.isfinite(shared.loss):
+            raise TrainingDiverged(
+                f"the loss of {name} is {shared.loss} in step {self._step}; lower --lr. The weights of the last "
+                f"checkpoint are in {c.out / BEST_FOLDER}"
+            )
+        self._optimiser.step()
+        self._step += 1
+        self._recent[name] = 0.95 * self._recent.get(name, shared.loss) + 0.05 * shared.loss
+        return shared.stop
+
+    def _validate(self) -> None:
+        c = self._config
+        scores = [
+            score(self._network.eval(), s, validation_batches(s, c, self._image_px, self._n_patches))
+            for s in self._sources
+        ]
+        seen = Validation(self._step, self._elapsed_s / 60.0, dict(self._recent), tuple(scores))
+        self.history.append(seen)
+        best = self._step > min(c.best_after, c.steps - 1) and (self.best is None or seen.loss < self.best.loss)
+        if best:
+            self.best = seen
+            components.save(c.out / BEST_FOLDER, self._network, self._card())
+        self._console.print(
+            f"step {self._step}: validation loss {seen.loss:.4f}{' (best)' if best else ''}; "
+            + ", ".join(_said(s) for s in scores)
+        )
+
+    def _save(self) -> None:
+        c = self._config
+        state = {
+            "step": self._step,
+            "elapsed_s": self._elapsed_s,
+            "seed": c.seed,
+            "network": self._network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "history": [v.plain() for v in self.history],
+            "best": None if self.best is None else self.best.plain(),
+            "recent": self._recent,
+        }
+        partial = c.out / f".{STATE_FILE}.partial"
+        torch.save(state, partial)
+        partial.replace(c.out / STATE_FILE)
+        components.save(c.out / LAST_FOLDER, self._network, self._card())
+
+    def _resume(self) -> None:
+        path = self._config.out / STATE_FILE
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self._device, weights_only=True)
+            self._network.load_state_dict(state["network"])
+            self._optimiser.load_state_dict(state["optimiser"])
+            seed = state["seed"]
+            self._step, self._elapsed_s = int(state["step"]), float(state["elapsed_s"])
+            self.history = [Validation.from_plain(v) for v in state["history"]]
+            self.best = None if state["best"] is None else Validation.from_plain(state["best"])
+            self._recent = state["recent"]
+        except Exception as fault:  # a damaged file makes the reader fail in any way
+            raise CheckpointError(
+                f"cannot resume from {path} ({fault}); it belongs to another configuration or is damaged: "
+                "choose another --out, or delete the folder to start again"
+            ) from fault
+        if seed != self._config.seed:
+            raise CheckpointError(
+                f"{path} was trained with seed {seed}, not {self._config.seed}; choose another --out"
+            )
+        self._console.print(f"resuming at step {self._step}")
+
+    def _introduce(self) -> None:
+        c = self._config
+        parameters = sum(p.numel() for p in self._network.parameters())
+        self._console.print(f"{c.stage}: {parameters:,} parameters, {c.processes} process(es) on {c.device}")
+        for source, share in zip(self._sources, self._batches.shares, strict=True):
+            splits = ", ".join(f"{len(s)} {name}" for name, s in source.data.splits.items())
+            self._console.print(f"  {source.name} ({source.data.info.sensor}): {splits}, {share:.0%} of the steps")
+
+    def _describe(self, first: int, seconds: float) -> str:
+        ms = 1e3 * seconds / max(1, self._step - first)
+        loss = sum(self._recent.values()) / max(1, len(self._recent))
+        return f"step {self._step} loss {loss:.4f} {ms:.0f} ms/step"
+
+    def _card(self) -> str:
+        c = self._config
+        lines = [
+            f"Trained by `sinew train t3 {c.stage}`.",
+            "",
+            f"- sets: {', '.join(sorted({s.data.name for s in self._sources}))}",
+            f"- step {self._step} of {c.steps}, batch {c.batch}, learning rate {c.lr}, seed {c.seed}",
+        ]
+        if self.history:
+            lines.append(f"- validation loss {self.history[-1].loss:.5f} at step {self.history[-1].step}")
+        return "\n".join(lines)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop_asked = True
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+
+
+class _Steps(Sampler[int]):
+    def __init__(self, first: int, end: int) -> None:
+        self._range = range(first, end)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._range)
+
+
+def _said(s: Scores) -> str:
+    numbers = [f"{n} {m.value:.3g}" for n, m in s.metrics.items() if not n.endswith(("_of_mean", "_of_majority"))]
+    return f"{s.source} {', '.join([f'loss {s.loss:.4f}', *numbers])}"
