@@ -1,0 +1,90 @@
+"""The sign check: is the good end of the source coupled to the good end of the target, or to the bad one?
+
+Three kinds of evidence, none of them the labels that are to be made:
+- structure: how much worse distances fit when the best source segments are coupled to the worst targets;
+- cue: whether smooth actions go with progress in the target as they do in the source;
+- agreement: a few target labels against the transferred ones. Only they can expose a target whose preferences are
+  inverted while everything recorded is the same, so without them nothing is accepted: it stays provisional.
+"""
+
+import math
+from dataclasses import dataclass
+
+from sinew_policies.common.errors import ConfigError
+
+ACCEPTED, PROVISIONAL, REFUSED = "accepted", "provisional", "refused"
+
+
+@dataclass(frozen=True)
+class SignConfig:
+    min_labels: int = 8  # decided target labels from which agreement decides
+    min_agreement: float = 0.65
+    strict_agreement: float = 0.8  # where label-free evidence speaks against
+    min_evidence: float = 0.1  # mean of structure and cue, each -1..1; a mirrored task has the opposite sign
+    min_source_accuracy: float = 0.6  # of the anchor on held-out source trajectories
+
+    def __post_init__(self) -> None:
+        for name in ("min_agreement", "strict_agreement", "min_source_accuracy"):
+            if not 0.5 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"sign {name} is {getattr(self, name)}; expected 0.5 (chance) to 1")
+        if self.min_labels < 1:
+            raise ConfigError(f"sign min_labels is {self.min_labels}; expected 1 or more")
+
+
+@dataclass(frozen=True)
+class SignCheck:
+    verdict: str  # ACCEPTED, PROVISIONAL or REFUSED
+    reason: str  # why it is refused or provisional
+    labels: int  # decided target labels
+    agreement: float  # share of them that transferred labels agree with; NaN without any
+    structure: float  # -1..1: (energy mirrored - energy) / their sum; NaN: not measured
+    cue: float  # -1..1: rank correlation of smoothness with progress in the target; NaN: no cue in the source
+    source_accuracy: float  # the anchor's, on held-out source trajectories; NaN without an anchor
+
+    @property
+    def evidence(self) -> float:
+        """Mean of what was measured without target labels; NaN where nothing was."""
+        found = [e for e in (self.structure, self.cue) if not math.isnan(e)]
+        return sum(found) / len(found) if found else math.nan
+
+
+def judge(
+    config: SignConfig,
+    *,
+    labels: int,
+    agreement: float,
+    structure: float,
+    cue: float,
+    source_accuracy: float,
+) -> SignCheck:
+    """Weighs the evidence; NaN is evidence that is missing."""
+    raw = SignCheck(PROVISIONAL, "", labels, agreement, structure, cue, source_accuracy)
+    verdict, reason = _verdict(config, raw)
+    return SignCheck(verdict, reason, labels, agreement, structure, cue, source_accuracy)
+
+
+def _verdict(config: SignConfig, c: SignCheck) -> tuple[str, str]:
+    if c.source_accuracy < config.min_source_accuracy:
+        return REFUSED, (
+            f"the anchor explains {c.source_accuracy:.0%} of held-out source labels, expected at least "
+            f"{config.min_source_accuracy:.0%}: the source's preferences do not follow the declared features"
+        )
+    doubtful = not c.evidence >= config.min_evidence
+    needed = config.strict_agreement if doubtful else config.min_agreement
+    if c.labels and not c.agreement >= needed:
+        return REFUSED, (
+            f"{c.agreement:.0%} of {c.labels} target labels agree, expected at least {needed:.0%}: the coupling "
+            "may be mirrored; label more target pairs or take another source"
+        )
+    if c.labels >= config.min_labels:
+        return ACCEPTED, ""
+    if math.isnan(c.evidence):
+        return REFUSED, "nothing tells the coupling from its mirror image; give an anchor or target labels"
+    if doubtful:
+        return REFUSED, (
+            f"structure ({c.structure:+.2f}) and action cue ({c.cue:+.2f}) do not speak for this orientation, "
+            f"expected a mean of {config.min_evidence:+.2f} or more; label at least {config.min_labels} target pairs"
+        )
+    return PROVISIONAL, (
+        f"{c.labels} target labels, {config.min_labels} are needed to accept; evidence without labels speaks for it"
+    )
