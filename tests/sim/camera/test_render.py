@@ -1,6 +1,7 @@
 import logging
 import threading
 import time
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -123,6 +124,14 @@ def test_another_thread_is_refused(scene):
         thread.start()
         thread.join(10)
     assert "one SceneRenderer per thread" in str(caught[0])
+
+
+def test_rendering_leaves_no_thread_of_idle_priority_that_would_delay_the_death_of_its_process(scene):
+    model, data = scene
+    with SceneRenderer(model, "cam", 64, 48, backend="egl") as renderer:
+        renderer.render(data)
+        threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    assert not [name for name in threads if "disk$" in name]
 
 
 def test_unknown_names_list_the_valid_ones(scene):
