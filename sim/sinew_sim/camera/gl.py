@@ -102,8 +102,8 @@ class _Gl:
 
 
 def _gl_context(width: int, height: int) -> "_Gl":
-    # Mesa's shader cache has a thread of idle priority. On a busy machine it gets no time, not even to die, and a killed
-    # process whose thread still lives counts as alive: its watchers noticed the death up to 1.8 s late.
+    # Mesa's shader cache has a thread of idle priority. On a busy machine it gets no time, not even to die, and a
+    # killed process whose thread still lives counts as alive: its watchers noticed the death up to 1.8 s late.
     os.environ.setdefault("MESA_SHADER_CACHE_DISABLE", "true")
     # Imported here and by its own name: then neither MUJOCO_GL nor the import order decides the backend.
     try:
