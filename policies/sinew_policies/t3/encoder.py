@@ -81,7 +81,8 @@ class SensorEncoder(nn.Module):
         return self.patch_embed(images) + self.pos_embed[:, 1:]
 
     def _transform(self, patches: Tensor) -> Tensor:
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
+        # .shape, not len(): exporters take the latter for a constant.
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(patches.shape[0], -1, -1)
         x = torch.cat([cls, patches], 1)
         for block in self.blocks:
             x = block(x)
