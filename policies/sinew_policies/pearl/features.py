@@ -6,8 +6,9 @@
 - actions: how large, how even and how smooth the actions are; the tasks' shared action space is all it needs.
 
 `relative` and `progress` need an ObservationLayout: the claim that observations hold the positions of a hand, of
-the object it acts on and of the goal, and that coming closer is progress. Nothing here reads a reward, a success
-flag or a label.
+the object it acts on and of the goal, and that coming closer is progress. Where the object hardly ever moves
+towards or from the goal, whoever acts, the task is not about it, and the hand takes its place. Nothing here reads a
+reward, a success flag or a label.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from sinew_policies.common.types import F64
 
 _END_SHARE = 0.1  # of a segment's frames: its end
 _FRAMES = 50  # raw and relative maps look at no more frames than this
+_MOVED_M = 0.02  # change of the object's distance to the goal that counts as moved
+_MOVED_SHARE = 0.2  # of a task's segments, below which the object is scenery
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def ranked(x: F64) -> F64:
 
 
 def distances(segments: Segmented, layout: ObservationLayout = METAWORLD) -> tuple[F64, F64, F64]:
-    """(hand to object, object to goal, hand to goal), each (N, H) in metres.
+    """(hand to object, object to goal, hand to goal), each (N, H) in metres; the hand is the object where the
+    object is scenery.
 
     Raises DataError for observations too short for the layout.
     """
@@ -82,7 +86,10 @@ def distances(segments: Segmented, layout: ObservationLayout = METAWORLD) -> tup
         )
     x = segments.observations.astype(np.float64)
     hand, thing, goal = (x[:, :, k : k + 3] for k in (layout.hand, layout.object, layout.goal))
-    return _length(hand - thing), _length(thing - goal), _length(hand - goal)
+    hand_goal, object_goal = _length(hand - goal), _length(thing - goal)
+    if (np.ptp(object_goal, axis=1) > _MOVED_M).mean() < _MOVED_SHARE:
+        return np.zeros_like(hand_goal), hand_goal, hand_goal
+    return _length(hand - thing), object_goal, hand_goal
 
 
 def _length(x: F64) -> F64:

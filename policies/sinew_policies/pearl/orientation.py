@@ -82,8 +82,8 @@ def _verdict(config: SignConfig, c: SignCheck) -> tuple[str, str]:
         return REFUSED, "nothing tells the coupling from its mirror image; give an anchor or target labels"
     if doubtful:
         return REFUSED, (
-            f"structure ({c.structure:+.2f}) and action cue ({c.cue:+.2f}) do not speak for this orientation, "
-            f"expected a mean of {config.min_evidence:+.2f} or more; label at least {config.min_labels} target pairs"
+            f"structure ({c.structure:+.2f}) and action cue ({c.cue:+.2f}) do not speak for this orientation: "
+            f"expected a mean of {config.min_evidence:+.2f} or more; label {config.min_labels} or more target pairs"
         )
     return PROVISIONAL, (
         f"{c.labels} target labels, {config.min_labels} are needed to accept; evidence without labels speaks for it"
