@@ -54,6 +54,9 @@ class Inert(dict[object, object]):
         if isinstance(state, dict):
             self.__dict__.update({k: v for k, v in state.items() if isinstance(k, str)})
 
+    def __call__(self, *_: object, **__: object) -> "Inert":
+        return Inert()
+
     def append(self, _: object) -> None: ...
 
     def extend(self, _: object) -> None: ...

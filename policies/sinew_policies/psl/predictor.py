@@ -182,6 +182,7 @@ class Session:
         self._previous = torch.zeros(self.batch, dtype=torch.int64, device=predictor.device)
         self._running = torch.zeros(self.batch, dtype=torch.bool, device=predictor.device)
 
+    @torch.inference_mode()
     def restart(self, environments: Sequence[int], goals: ArrayLike) -> None:
         """A new episode in some environments: `goals` (n, V, code) for them, memory empty, random streams go on.
 

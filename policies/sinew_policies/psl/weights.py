@@ -33,11 +33,10 @@ def load_policy(path: Path | str, *, clip: Path | str | None = None, config: PSL
     if source.name == checkpoint.WEIGHTS and source.is_file():
         source = source.parent  # the file inside a weights folder was named
     if source.is_dir():
-        policy = PSLPolicy(checkpoint.load_config(source, PSLConfig))
-        state = checkpoint.load_state(source)
+        state, config = checkpoint.load_state(source), checkpoint.load_config(source, PSLConfig)
     else:
-        policy = PSLPolicy(config or PSLConfig.published())
         state = read_published(source)
+    policy = PSLPolicy(config or PSLConfig.published())
     load_state(policy, state, source, clip=clip)
     return policy.eval()
 

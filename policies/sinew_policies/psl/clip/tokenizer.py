@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,8 +24,8 @@ CONTEXT_LENGTH = 77
 _N_BYTES = 256
 _N_MERGES = 49408 - 2 * _N_BYTES - 2  # pieces: bytes, bytes that end a word, merges, the two marks
 _END_OF_WORD = "</w>"
-_START, _END = "<|startoftext|>", "<|endoftext|>"
-_CONTRACTION = re.compile(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d")
+_START, _END = "<|startoftext|>", "<|endoftext|>"  # in a text they are ordinary characters
+_CONTRACTION = re.compile("'s|'t|'re|'ve|'m|'ll|'d")
 
 
 class Tokenizer:
@@ -70,8 +70,6 @@ class Tokenizer:
         return [i for word in _words(_clean(text)) for i in self._word_ids(word)]
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
-        if word in (_START, _END):
-            return (self._ids[word],)
         parts = [self._symbols[b] for b in word.encode()]
         parts[-1] += _END_OF_WORD
         while len(parts) > 1:
@@ -85,7 +83,7 @@ class Tokenizer:
 
 def installed_vocabulary() -> Path:
     """Raises MissingExtra where open_clip_torch is not installed."""
-    spec = find_spec("open_clip")  # locates a top-level package without importing it
+    spec = PathFinder.find_spec("open_clip")  # locates the package without importing it
     for folder in (spec.submodule_search_locations if spec else None) or ():
         file = Path(folder) / VOCABULARY_FILE
         if file.is_file():

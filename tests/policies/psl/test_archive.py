@@ -1,0 +1,158 @@
+"""PyTorch files are read without running what is in them; damaged ones are refused by name."""
+
+import io
+import pickle
+import zipfile
+from argparse import Namespace
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sinew_policies.common.errors import CheckpointError
+from sinew_policies.psl.archive import Inert, is_archive, read_archive, tensors_of
+
+
+class Hostile:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("pwned"),))
+
+
+class Settings(dict):
+    """As a training configuration is pickled: a dict subclass with attributes."""
+
+    def __init__(self) -> None:
+        super().__init__(lr=1e-3)
+        self.frozen = True
+
+
+def tensors() -> OrderedDict:
+    base = torch.arange(24, dtype=torch.float32).view(4, 6)
+    return OrderedDict(
+        whole=base,
+        turned=base.T,
+        part=base[1:3, ::2],
+        half=torch.tensor([0.5, -1.5], dtype=torch.float16),
+        brain=torch.tensor([0.5, -1.5], dtype=torch.bfloat16),
+        counts=torch.tensor(7),
+        flags=torch.tensor([True, False]),
+        none=torch.zeros(0, 3),
+        learnt=torch.nn.Parameter(torch.ones(2)),
+    )
+
+
+def test_tensors_come_back_equal_views_and_types_included(tmp_path: Path) -> None:
+    torch.save({"state_dict": tensors(), "step": 3}, tmp_path / "a.pth")
+    assert is_archive(tmp_path / "a.pth")
+    content = read_archive(tmp_path / "a.pth")
+    assert isinstance(content, dict)
+    assert content["step"] == 3
+    found = tensors_of(content["state_dict"])
+    assert found.keys() == tensors().keys()
+    for name, tensor in tensors().items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor), name
+
+
+def test_objects_become_inert_and_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {
+        "config": Settings(),
+        "evil": Hostile(),
+        "args": Namespace(lr=1),
+        "kind": np.dtype("float32"),
+        "number": np.float64(2.0),
+        "path": Path("/x"),
+        "state_dict": {"w": torch.ones(3)},
+    }
+    torch.save(content, tmp_path / "a.pth")
+    found = read_archive(tmp_path / "a.pth")
+    assert isinstance(found, dict)
+    assert not (tmp_path / "pwned").exists()
+    assert isinstance(found["evil"], Inert)
+    assert isinstance(found["config"], Inert)
+    assert found["config"]["lr"] == 1e-3
+    assert found["config"].frozen is True
+    assert type(found["config"]).origin.endswith("Settings")
+    assert torch.equal(tensors_of(found)["state_dict.w"], torch.ones(3))
+
+
+def test_a_program_is_read_as_its_numbers(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Sequential(torch.nn.BatchNorm2d(4)))
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
+        torch.jit.trace(net.eval(), torch.zeros(1, 3, 8, 8)).save(str(tmp_path / "net.pt"))
+    found = tensors_of(read_archive(tmp_path / "net.pt"))
+    assert found.keys() == net.state_dict().keys()
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(found[name], tensor), name
+
+
+def rewritten(source: Path, target: Path, change: dict[str, bytes | None], compression: int = 0) -> Path:
+    """A copy of a zip with some records replaced (None: left out)."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
+        for info in old.infolist():
+            content = change.get(info.filename.split("/", 1)[1], old.read(info))
+            if content is not None:
+                new.writestr(info.filename, content)
+    return target
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.save({"w": torch.ones(100)}, tmp_path / "good.pth")
+    return tmp_path / "good.pth"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"data/0": None}, "lacks its record"),
+        ({"data/0": b"\0" * 16}, "has 16 bytes, its 100 numbers need 400"),
+        ({"data/0": b"\0" * 4000}, "holds 4000 bytes"),
+        ({"data.pkl": None}, "without PyTorch's data.pkl"),
+        ({"data.pkl": b"\x80\x02}q"}, "not a readable PyTorch file"),
+        ({"data.pkl": b"not a pickle"}, "not a readable PyTorch file"),
+    ],
+)
+def test_damaged_records_are_named(saved: Path, change: dict[str, bytes | None], text: str) -> None:
+    with pytest.raises(CheckpointError, match=text):
+        read_archive(rewritten(saved, saved.with_name("bad.pth"), change))
+
+
+def test_compressed_and_truncated_files_are_refused(saved: Path) -> None:
+    bomb = rewritten(saved, saved.with_name("bomb.pth"), {}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match="PyTorch does not write such files"):
+        read_archive(bomb)
+    content = saved.read_bytes()
+    cut = saved.with_name("cut.pth")
+    cut.write_bytes(content[: len(content) // 2])
+    assert not is_archive(cut)
+    with pytest.raises(CheckpointError, match="download it again"):
+        read_archive(cut)
+
+
+def test_a_tensor_may_not_reach_beyond_its_numbers(saved: Path) -> None:
+    class Far:
+        def __reduce__(self) -> tuple:
+            base = torch.ones(100)
+            rebuild, (storage, *_), *_ = base.__reduce_ex__(2)
+            return rebuild, (storage, 90, (100,), (1,), False, OrderedDict())
+
+    torch.save({"w": Far()}, saved)
+    with pytest.raises(CheckpointError, match=r"shape \(100,\) reaches beyond its 100 numbers"):
+        read_archive(saved)
+
+
+def test_endless_nesting_is_refused() -> None:
+    deep: dict = {"w": torch.ones(1)}
+    for _ in range(200):
+        deep = {"a": deep}
+    with pytest.raises(CheckpointError, match="nests deeper"):
+        tensors_of(deep)
+    ring: dict = {"w": torch.ones(1)}
+    ring["again"] = ring
+    assert list(tensors_of(ring)) == ["w"]
+    plain = io.BytesIO(pickle.dumps(1))
+    assert not zipfile.is_zipfile(plain)
