@@ -11,6 +11,7 @@ import numpy as np
 from sinew_policies.common.errors import DataError
 from sinew_policies.common.types import F64
 from sinew_sim.indoor.episodes import Episode, EpisodeFile
+from sinew_sim.indoor.json_fields import printable
 
 SAME_PLACE_M = 1e-3
 
@@ -49,7 +50,9 @@ def require_sound(file: EpisodeFile, ground: Ground | None = None) -> None:
     """Raises DataError naming the useless episodes, the first five of them in words."""
     problems = find_problems(file, ground)
     if problems:
-        lines = [f"  episode {p.episode_id} of {p.scene_id}: {p.message}" for p in problems[:5]]
+        lines = [
+            f"  episode {printable(p.episode_id)} of {printable(p.scene_id)}: {p.message}" for p in problems[:5]
+        ]
         more = [f"  and {len(problems) - 5} more"] if len(problems) > 5 else []
         raise DataError(
             "\n".join([f"{len(problems)} of {len(file.episodes)} episodes cannot be evaluated:", *lines, *more])
@@ -59,7 +62,10 @@ def require_sound(file: EpisodeFile, ground: Ground | None = None) -> None:
 
 def _faults(file: EpisodeFile, e: Episode, same_id: int, ground: Ground | None) -> Iterator[tuple[str, str]]:
     if same_id > 1:
-        yield "duplicate_id", f"{same_id} episodes of this scene have the id {e.episode_id}; renumber them"
+        yield (
+            "duplicate_id",
+            f"{same_id} episodes of this scene have the id {printable(e.episode_id)}; renumber them",
+        )
     try:
         targets = file.targets(e)
     except DataError as fault:

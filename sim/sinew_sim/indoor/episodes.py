@@ -12,7 +12,7 @@ import numpy as np
 
 from sinew_policies.common.errors import DataError, name_hint
 from sinew_policies.common.types import F64
-from sinew_sim.indoor.json_fields import Quat, Vec3
+from sinew_sim.indoor.json_fields import Quat, Vec3, printable
 
 
 class Task(StrEnum):
@@ -123,9 +123,7 @@ class EpisodeFile:
         """
         match self.task:
             case Task.POINT:
-                raise DataError(
-                    f"episode {episode.episode_id}: point episodes hold their own goals; read point_goals"
-                )
+                raise DataError(f"{_called(episode)}: point episodes hold their own goals; read point_goals")
             case Task.OBJECT:
                 return f"{episode.scene_file}_{_needed(episode, 'object_category', episode.object_category)}"
             case _:
@@ -135,7 +133,7 @@ class EpisodeFile:
         """Raises DataError naming the key that the file lacks."""
         key = self.goal_key(episode)
         if key not in self.goals:
-            raise DataError(f"episode {episode.episode_id}: no goals under '{key}'; {_key_hint(key, self.goals)}")
+            raise DataError(f"{_called(episode)}: no goals under '{printable(key)}'; {_key_hint(key, self.goals)}")
         return self.goals[key]
 
     def targets(self, episode: Episode) -> F64:
@@ -152,7 +150,7 @@ class EpisodeFile:
         key = self.goal_key(episode)
         if key not in self.attributes:
             raise DataError(
-                f"episode {episode.episode_id}: no attributes under '{key}'; {_key_hint(key, self.attributes)}"
+                f"{_called(episode)}: no attributes under '{printable(key)}'; {_key_hint(key, self.attributes)}"
             )
         return self.attributes[key]
 
@@ -164,12 +162,16 @@ def renumbered(file: EpisodeFile) -> EpisodeFile:
 
 def _needed(episode: Episode, name: str, value: str | int | None) -> str | int:
     if value is None:
-        raise DataError(f"episode {episode.episode_id} has no {name}; its goal cannot be looked up without")
+        raise DataError(f"{_called(episode)} has no {name}; its goal cannot be looked up without")
     return value
+
+
+def _called(episode: Episode) -> str:
+    return f"episode {printable(episode.episode_id)}"
 
 
 def _key_hint(key: str, table: Mapping[str, object]) -> str:
     if len(table) <= 20:
-        return name_hint(key, table)
+        return name_hint(printable(key), [printable(k) for k in table])
     scene = [k for k in table if k.split("_")[0] == key.split("_")[0]]
-    return f"the file has {len(table)} keys, such as {', '.join((scene or list(table))[:5])}"
+    return f"the file has {len(table)} keys, such as {', '.join(printable(k) for k in (scene or list(table))[:5])}"

@@ -162,6 +162,11 @@ def shown(value: object, limit: int = 80) -> str:
     return _short(repr(value[: limit + 1] if isinstance(value, str) else value), limit)
 
 
+def printable(text: str) -> str:
+    """A name from a file with everything escaped that could steer a terminal or cannot be printed at all."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
 def optional(field: JsonField | None, read: Callable[[JsonField], _T]) -> _T | None:
     """`read(field)`, None where there is no such field."""
     return None if field is None else read(field)
@@ -184,4 +189,4 @@ def _hint(key: str, members: dict[str, Json]) -> str:
     names = list(members)
     if len(names) > 30:
         return f"it has {len(names)} others, such as {', '.join(shown(n, 40) for n in names[:5])}"
-    return name_hint(key, [n if n.isprintable() and len(n) < 60 else shown(n, 40) for n in names])
+    return name_hint(key, [printable(n)[:60] for n in names])

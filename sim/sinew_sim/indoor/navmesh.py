@@ -32,7 +32,7 @@ class NavMesh:
     """Queries on the walkable polygons of a file. Off-mesh connections are not followed."""
 
     def __init__(self, mesh: NavMeshFile, name: str = "navigation mesh") -> None:
-        """Raises DataError where the polygons are dented or disagree about their neighbours."""
+        """Raises DataError where polygons are not convex or disagree about their neighbours."""
         self.polygons: Polygons = build_polygons(mesh, name)
         self._name = name
         corners = self.polygons.corners

@@ -47,7 +47,7 @@ def build_navmesh(
     """Mesh of `polygons`, 3 to 6 indices each into `vertices_m` (V, 3) in Habitat's axes.
 
     Polygons that share two successive vertices are joined there. Either orientation is taken. Raises DataError for
-    polygons that are dented, without area or joined three at an edge, and for more than the format can number.
+    polygons that are not convex, without area or joined three at an edge, and for more than the format can number.
     """
     vertices = _checked_vertices(vertices_m)
     if version not in layout.SET_VERSIONS:
@@ -112,8 +112,8 @@ def _as_detour_walks(vertices: F64, polygon: Sequence[int], index: int) -> list[
     )
     if not abs(twice) > 2e-5 or (np.sign(twice) * turns < -1e-6).any():
         raise DataError(
-            f"polygon {index} with corners {plane.round(3).tolist()} in (x, z) is dented or has no area; "
-            "expected a convex polygon: split it"
+            f"polygon {index} with corners {plane.round(3).tolist()} in (x, z) is not convex or has no area; "
+            "split it into convex ones"
         )
     return corners if twice < 0.0 else corners[::-1]
 

@@ -17,7 +17,7 @@ I64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 LEAST_AREA_M2 = 1e-5  # Habitat takes smaller polygons out of the mesh
-DEEPEST_DENT_M = 0.01
+CONVEX_WITHIN_M = 0.01
 _SLOTS = layout.MAX_POLY_VERTICES
 
 
@@ -57,7 +57,7 @@ class Polygons:
 
 
 def build_polygons(mesh: NavMeshFile, name: str) -> Polygons:
-    """Raises DataError where the walkable polygons are dented or disagree about their neighbours."""
+    """Raises DataError where walkable polygons are not convex or disagree about their neighbours."""
     flats = [_flatten(tile, f"{name}: tile {t}") for t, tile in enumerate(mesh.tiles)]
     first_poly = np.cumsum([0, *[len(f.polygon) for f in flats]])
     corners = _joined([f.corners for f in flats], (0, _SLOTS, 3))
@@ -263,12 +263,12 @@ def _check_convex(corners: F64, counts: I64, chosen: I64, where: str) -> None:
     depth = (along[:, :, None, 0] * to[..., 1] - along[:, :, None, 1] * to[..., 0]) / length[..., None]
     edge_used = np.arange(_SLOTS) < counts[:, None]
     worst = np.where(edge_used[:, :, None], depth, 0.0).min(axis=(1, 2), initial=0.0)
-    dented = np.flatnonzero(worst < -DEEPEST_DENT_M)
-    if len(dented):
-        p = dented[0]
+    bent = np.flatnonzero(worst < -CONVEX_WITHIN_M)
+    if len(bent):
+        p = bent[0]
         raise DataError(
-            f"{where}: polygon {chosen[p]} is dented by {-worst[p]:.3f} m, expected convex polygons; the file is "
-            "damaged: fetch it again"
+            f"{where}: polygon {chosen[p]} is not convex: a corner lies {-worst[p]:.3f} m beyond the line of an edge; "
+            "the file is damaged: fetch it again"
         )
 
 
