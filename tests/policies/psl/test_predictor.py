@@ -158,7 +158,7 @@ def test_wrong_settings_are_refused(predictor: Predictor) -> None:
         predictor.start(goal(), forbidden=range(6))
     with pytest.raises(ConfigError, match=r"expected 0\.\.5"):
         predictor.start(goal(), forbidden=[6])
-    with pytest.raises(ConfigError, match="unknown precision 'float8'; .*bfloat16"):
+    with pytest.raises(ConfigError, match=r"unknown precision 'float8'; .*bfloat16"):
         Predictor(predictor.policy, precision="float8")
 
 

@@ -91,7 +91,7 @@ def test_other_files_are_named(policy: PSLPolicy, tmp_path: Path) -> None:
 
 def test_a_weights_folder_leaves_clip_to_the_users_file(policy: PSLPolicy, tmp_path: Path) -> None:
     save_policy(tmp_path / "weights", policy, "test")
-    with pytest.raises(CheckpointError, match="hold no CLIP network; give the path of OpenAI's RN50.pt"):
+    with pytest.raises(CheckpointError, match=r"hold no CLIP network; give the path of OpenAI's RN50\.pt"):
         load_policy(tmp_path / "weights")
     torch.save(policy.clip.state_dict(), tmp_path / "clip.pt")
     assert same(load_policy(tmp_path / "weights", clip=tmp_path / "clip.pt"), policy)
