@@ -90,7 +90,6 @@ class Batches(Dataset[Batch]):
         self._sources, self._config, self._image_px, self._n_patches = tuple(sources), config, image_px, n_patches
         share = config.batch // config.processes
         self._mine = slice(rank * share, (rank + 1) * share)
-        self._rank = rank
         self._orders = [Order(_shard_sizes(s, config), config.batch, config.seed, s.name) for s in sources]
         self.shares = shares([order.n_batches for order in self._orders], config.mix)
         self._schedule = Schedule(self.shares, config.seed)
@@ -99,27 +98,29 @@ class Batches(Dataset[Batch]):
         number, turn = self._schedule.at(step)
         source = self._sources[number]
         chosen = self._orders[number].indices(turn)[self._mine]
-        rng = stream(self._config.seed, "batch", step, self._rank)
         split = source.data.splits["train"]
+        # A stream per place in the whole batch: views do not depend on how many processes share it.
+        places = range(self._mine.start, self._mine.stop)
+        rngs = [stream(self._config.seed, "view", step, place) for place in places]
         if source.reconstructs or not TASKS[source.head].paired:
-            images, labels = self._views(source, split, chosen, rng)
+            images, labels = self._views(source, split, chosen, rngs)
         else:
             images, labels = plain_images(source, split, chosen, self._image_px)
         if source.reconstructs:
-            noise = torch.from_numpy(rng.random((len(chosen), self._n_patches), np.float32))
+            noise = torch.from_numpy(np.stack([rng.random(self._n_patches, np.float32) for rng in rngs]))
             return Batch(source.data.info.sensor, source.head, images, noise=noise)
-        offset = int(rng.integers(0, len(chosen)))
+        offset = int(stream(self._config.seed, "pairs", step).integers(0, len(chosen)))
         return labelled(source, images, labels, [split.name(int(i)) for i in chosen], offset)
 
     def _views(
-        self, source: Source, split: Split, chosen: NDArray[np.int64], rng: np.random.Generator
+        self, source: Source, split: Split, chosen: NDArray[np.int64], rngs: Sequence[np.random.Generator]
     ) -> tuple[Tensor, list[dict[str, object]]]:
         """Augmented images. Sets that must not be cropped are only jittered, and that in reconstruction only."""
         how = source.data.preprocessing(self._image_px)
         whole = not source.data.info.crop_and_flip
         augmentation = Augmentation(crop=not whole, flip=not whole)
         views, labels = [], []
-        for index in chosen:
+        for index, rng in zip(chosen, rngs, strict=True):
             sample = split[int(index)]
             if whole and not source.reconstructs:
                 views.append(preprocess(sample.image, how))

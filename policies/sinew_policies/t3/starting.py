@@ -1,5 +1,7 @@
 """The network that a training begins with: new, or made of components of an earlier stage."""
 
+from dataclasses import replace
+
 import torch
 
 from sinew_policies.common.errors import CheckpointError, ConfigError, name_hint
@@ -53,11 +55,9 @@ def _check_replacement(config: TrainConfig, missing: list[str], there: tuple[str
 
 
 def _head(name: str, config: TrainConfig) -> HeadConfig:
-    return (
-        config.shape.reconstruction(config.cross_reconstruction)
-        if name == RECONSTRUCTION_HEAD
-        else published_head(name)
-    )
+    if name == RECONSTRUCTION_HEAD:
+        return config.shape.reconstruction(config.cross_reconstruction)
+    return replace(published_head(name), dropout=config.shape.dropout)
 
 
 def _only(network: T3, sensors: tuple[str, ...], heads: tuple[str, ...]) -> T3:
