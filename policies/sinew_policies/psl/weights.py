@@ -48,15 +48,22 @@ def load_state(
 
     Raises CheckpointError as `load_policy`; then the policy was not changed.
     """
-    expected = policy.state_dict()
     rest = {k: v for k, v in state.items() if not k.startswith((_CLIP, _SECOND_CLIP))}
-    checkpoint.check_fits(rest, trainable(expected), source)
-    for name, tensor in rest.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"tensor '{name}' in {source} holds NaN or infinite values; use other weights")
-    policy_clip = _clip_within(state) or _clip_from(clip, policy, source)
-    counters = {k: v for k, v in expected.items() if k.startswith(_CLIP) and k.endswith("num_batches_tracked")}
-    checkpoint.load_into(policy, {**counters, **rest, **policy_clip}, source)
+    own = policy.state_dict()
+    _check_trainable(rest, own, source)
+    counters = {k: v for k, v in own.items() if k.startswith(_CLIP) and k.endswith("num_batches_tracked")}
+    network_clip = _clip_within(state) or _clip_from(clip, policy, source)
+    checkpoint.load_into(policy, {**counters, **rest, **network_clip}, source)
+
+
+def load_trainable(policy: PSLPolicy, state: Mapping[str, Tensor], source: Path | str) -> None:
+    """Copies everything but CLIP, which stays as it is.
+
+    Raises CheckpointError where names, shapes or values are wrong; then the policy was not changed.
+    """
+    own = policy.state_dict()
+    _check_trainable(state, own, source)
+    checkpoint.load_into(policy, {**own, **state}, source)
 
 
 def trainable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -103,6 +110,13 @@ def read_published(path: Path | str) -> dict[str, Tensor]:
     if any(name.startswith(_OUTER) for name in tensors):
         tensors = {name.removeprefix(_OUTER): tensor for name, tensor in tensors.items()}
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def _check_trainable(rest: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path | str) -> None:
+    checkpoint.check_fits(rest, trainable(own), source)
+    for name, tensor in rest.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"tensor '{name}' in {source} holds NaN or infinite values; use other weights")
 
 
 def _content(path: Path) -> object:
