@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from ros_fakes.launched import Launch
 
+from sinew_nodes.action_goal import send_goal
 from sinew_nodes.base import SinewNode
 from sinew_policies.common.dds import dds_environment, free_domain
 
@@ -110,7 +111,7 @@ class Action:
 
     def send(self, goal: Any) -> ClientGoalHandle:
         handle: ClientGoalHandle = self._graph.answer(
-            lambda: self.client.send_goal_async(goal, feedback_callback=self.feedback.append), "acceptance"
+            lambda: send_goal(self._graph.client, self.client, goal, self.feedback.append), "acceptance"
         )
         assert handle.accepted
         return handle

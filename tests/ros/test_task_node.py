@@ -9,6 +9,7 @@ from ros_fakes.devices import FakeArm
 from sinew_interfaces.action import ClearTable, Pick
 
 from sinew_nodes import topics
+from sinew_nodes.action_goal import send_goal
 from sinew_nodes.arm_node import ArmNode
 from sinew_nodes.task_node import TaskNode
 
@@ -39,7 +40,7 @@ def test_a_second_task_is_refused_and_the_first_goes_on(graph: Any, node: TaskNo
     picking = graph.action(Pick, topics.TASK_PICK)
     first = clearing.send(ClearTable.Goal())
     for action, goal in ((clearing, ClearTable.Goal()), (picking, Pick.Goal())):
-        second = graph.answer(lambda a=action, g=goal: a.client.send_goal_async(g), "an answer")
+        second = graph.answer(lambda a=action, g=goal: send_goal(graph.client, a.client, g), "an answer")
         assert not second.accepted
     assert first.status in (GoalStatus.STATUS_ACCEPTED, GoalStatus.STATUS_EXECUTING)
     graph.result(first.cancel_goal_async(), "the cancel's answer")
@@ -56,7 +57,9 @@ def test_a_second_task_is_refused_and_the_first_goes_on(graph: Any, node: TaskNo
 def test_an_inactive_task_node_refuses_goals(graph: Any, node: TaskNode) -> None:
     clearing = graph.action(ClearTable, topics.TASK_CLEAR_TABLE)
     node.trigger_deactivate()
-    assert not graph.answer(lambda: clearing.client.send_goal_async(ClearTable.Goal()), "an answer").accepted
+    assert not graph.answer(
+        lambda: send_goal(graph.client, clearing.client, ClearTable.Goal()), "an answer"
+    ).accepted
 
 
 def test_parameters_of_a_running_task_stay(node: TaskNode) -> None:

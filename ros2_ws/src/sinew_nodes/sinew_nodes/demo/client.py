@@ -15,6 +15,7 @@ from sinew_interfaces.action import ClearTable
 from sinew_interfaces.msg import GraspArray, ObjectCount
 
 from sinew_nodes import convert, qos, topics
+from sinew_nodes.action_goal import send_goal
 from sinew_nodes.demo.picture import draw_grasps
 from sinew_nodes.tf.listener import TransformListener
 from sinew_policies.common.errors import DeviceTimeout
@@ -79,9 +80,11 @@ class DemoClient:
         deadline = time.monotonic() + timeout_s
         while True:
             handle = self._wait(
-                self._client.send_goal_async(
+                send_goal(
+                    self.node,
+                    self._client,
                     ClearTable.Goal(max_consecutive_failures=max_consecutive_failures),
-                    feedback_callback=lambda m: on_feedback(m.feedback),
+                    lambda m: on_feedback(m.feedback),
                 ),
                 deadline,
                 alive,

@@ -17,6 +17,7 @@ from sensor_msgs.msg import JointState
 from sinew_interfaces.srv import PlanGrasps
 
 from sinew_nodes import convert, qos, topics
+from sinew_nodes.action_goal import send_goal
 from sinew_nodes.task.ports import MotionBlocked, MotionFailed, NodeLost, Scene
 from sinew_nodes.task.waiting import Interrupt, rest, wait_for, wait_until
 from sinew_policies.common.errors import CloudError, DeviceTimeout
@@ -60,6 +61,7 @@ class JointWatcher:
 
 class ArmClient:
     def __init__(self, node: LifecycleNode, joints: JointWatcher, names: tuple[str, ...]) -> None:
+        self._node = node
         self._client: Any = ActionClient(node, FollowJointTrajectory, topics.FOLLOW_JOINT_TRAJECTORY)
         self._joints, self._names = joints, names
         self.interrupt = Interrupt()
@@ -83,6 +85,7 @@ class ArmClient:
             goal_time_tolerance=Duration(seconds=2.0).to_msg(),
         )
         result = run_goal(
+            self._node,
             self._client,
             goal,
             timeout_s=5.0 + 4.0 * trajectory.duration_s,
@@ -103,6 +106,7 @@ class ArmClient:
 
 class HandClient:
     def __init__(self, node: LifecycleNode, joints: JointWatcher, *, force_n: float, speed_mps: float) -> None:
+        self._node = node
         self._client: Any = ActionClient(node, ParallelGripperCommand, topics.GRIPPER_CMD)
         self._joints = joints
         self.interrupt = Interrupt()
@@ -126,6 +130,7 @@ class HandClient:
             name=["panda_gripper"], position=[width_m], velocity=[self._speed_mps], effort=[self._force_n]
         )
         run_goal(
+            self._node,
             self._client,
             ParallelGripperCommand.Goal(command=command),
             timeout_s=15.0,
@@ -162,7 +167,16 @@ class PerceptionClient:
         return Scene(convert.grasp_set(response.grasps), convert.cloud(response.cloud))
 
 
-def run_goal(client: Any, goal: object, *, timeout_s: float, what: str, server: str, interrupt: Interrupt) -> Any:
+def run_goal(
+    node: LifecycleNode,
+    client: Any,
+    goal: object,
+    *,
+    timeout_s: float,
+    what: str,
+    server: str,
+    interrupt: Interrupt,
+) -> Any:
     """Sends one goal and waits for its result; cancels it when interrupted, so that the server holds.
 
     Raises MotionFailed when it is rejected or late, NodeLost when the server is not there, Cancelled.
@@ -170,7 +184,7 @@ def run_goal(client: Any, goal: object, *, timeout_s: float, what: str, server: 
     interrupt.check()
     try:
         wait_until(client.server_is_ready, _ACCEPT_S, f"the action server of {server}", interrupt)
-        handle: ClientGoalHandle = wait_for(client.send_goal_async(goal), _ACCEPT_S, server, interrupt)
+        handle: ClientGoalHandle = wait_for(send_goal(node, client, goal), _ACCEPT_S, server, interrupt)
     except DeviceTimeout as error:
         raise NodeLost(server, f"{what}: {error}") from error
     if not handle.accepted:
