@@ -4,7 +4,9 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sinew_policies.common.episodes import EpisodeSet
 from sinew_policies.common.errors import ConfigError
@@ -12,6 +14,9 @@ from sinew_policies.common.report import Report, Row, metric_fields, rate
 from sinew_sim.metaworld.collection import collect, data_file
 from sinew_sim.metaworld.mixture import MIXTURES, mixture
 from sinew_sim.metaworld.tasks import canonical, task_names
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 DATA_FOLDER = Path("data/metaworld")
 
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
                     mixture=mix,
                     folder=args.out,
                     processes=args.workers,
-                    progress=lambda done, _, line=line: bar.update(line, completed=done),
+                    progress=partial(_show, bar, line),
                 )
                 rows += _rows(found)
                 episodes, successes = episodes + len(found), successes + int((found.success_steps > 0).sum())
@@ -74,6 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sinew datagen metaworld", description=__doc__)
     add_arguments(parser)
     return run(parser.parse_args(argv))
+
+
+def _show(bar: "Progress", line: "TaskID", done: int, wanted: int) -> None:
+    bar.update(line, completed=done, total=wanted)
 
 
 def _rows(found: EpisodeSet) -> list[Row]:

@@ -119,6 +119,16 @@ def _random(_: str, mix: QualityMix, rng: np.random.Generator) -> Act:
     return lambda _step, _observation: rng.uniform(-1.0, 1.0, ACTION_DIM)
 
 
+def _wander(_: str, mix: QualityMix, rng: np.random.Generator) -> Act:
+    walk = np.zeros(ACTION_DIM)
+
+    def act(_step: int, _observation: F64) -> F64:
+        walk[:] = 0.8 * walk + 0.6 * rng.normal(size=ACTION_DIM)  # spread 1, forgotten after five steps
+        return walk.copy()
+
+    return act
+
+
 def _misled(task: str, mix: QualityMix, rng: np.random.Generator) -> Act:
     direction = rng.normal(size=3)
     offset_m = direction / np.linalg.norm(direction) * rng.uniform(*mix.offset_m)
@@ -161,5 +171,6 @@ _BEHAVIOURS: dict[str, Callable[[str, QualityMix, np.random.Generator], Act]] = 
     "epsilon": _epsilon,
     "wrong-task": _wrong_task,
     "random": _random,
+    "wander": _wander,
     "misled": _misled,
 }

@@ -7,7 +7,7 @@ import numpy as np
 from sinew_policies.common.errors import ConfigError, name_hint
 from sinew_policies.common.seeds import stream
 
-KINDS = ("expert", "epsilon", "wrong-task", "random", "partial", "retreat", "misled")
+KINDS = ("expert", "epsilon", "wrong-task", "random", "wander", "partial", "retreat", "misled")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class QualityMix:
     expert: scripted expert plus N(0, sigma) on each action, sigma drawn per episode
     epsilon: the expert's action replaced by a random one with a probability drawn per episode
     wrong-task: the noisy expert of another task
-    random: uniform actions
+    random: uniform actions, a new one each step, which hardly move the hand
+    wander: random actions that change slowly, which carry the hand about
     partial: the noisy expert up to a part of its way to success, from there in one random direction
     retreat: the same, but from there it undoes the expert's motion
     misled: the noisy expert that sees object and goal shifted by an offset drawn per episode: near misses
@@ -30,6 +31,7 @@ class QualityMix:
     epsilon: float = 0.0
     wrong_task: float = 0.0
     random: float = 0.0
+    wander: float = 0.0
     partial: float = 0.0
     retreat: float = 0.0
     misled: float = 0.0
@@ -59,9 +61,8 @@ class QualityMix:
 
 
 GRADED = QualityMix("graded", expert=0.5, epsilon=0.2, wrong_task=0.15, random=0.15)
-SCARCE = QualityMix(
-    "scarce", expert=0.05, epsilon=0.15, partial=0.2, retreat=0.35, misled=0.1, wrong_task=0.15, success_cap=0.04
-)
+# Hardly any success: imitating it fails, while parts of the way are in it many times.
+SCARCE = QualityMix("scarce", expert=0.05, partial=0.4, wrong_task=0.3, wander=0.25, success_cap=0.04)
 MIXTURES = {mix.name: mix for mix in (GRADED, SCARCE)}
 
 

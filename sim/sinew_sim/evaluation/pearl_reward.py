@@ -1,0 +1,165 @@
+"""Stages `reward` and `policy`: what transferred labels are worth, beside oracle labels and empty controls.
+
+Every reward is trained alike and differs in its labels only:
+- cpa: transferred labels, where the method does not abstain
+- oracle: the scripted labels themselves
+- random: labels of a random order
+- flipped: the transferred labels inverted
+Policies are trained side by side on the same transitions: from the rewards of cpa and oracle labels, from the cpa
+reward flipped and permuted (random), from none (zero), and by plain cloning.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sinew_policies.common.episodes import EpisodeSet
+from sinew_policies.common.report import Cell, Metric, Row, metric_fields, rate
+from sinew_policies.common.seeds import stream
+from sinew_policies.common.types import F64
+from sinew_policies.pearl.align import AlignConfig, Alignment, align
+from sinew_policies.pearl.cloning import CloningConfig, train_cloning
+from sinew_policies.pearl.iql import IQLConfig, train_policies
+from sinew_policies.pearl.labels import PairLabels, from_matrix
+from sinew_policies.pearl.policy import Policy
+from sinew_policies.pearl.reward_scaling import CONTROLS, control_rewards
+from sinew_policies.pearl.reward_training import RewardTrainingConfig, TrainedReward, train_reward
+from sinew_sim.evaluation.pearl_data import Labelled, TaskPair
+from sinew_sim.evaluation.pearl_labels import METHOD, few_labels
+from sinew_sim.evaluation.pearl_scores import Estimate, label_accuracy
+from sinew_sim.metaworld.rollout import successes
+
+ORACLE = "oracle"
+CLONING = "cloning"
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    align: AlignConfig = field(default_factory=AlignConfig)
+    reward: RewardTrainingConfig = field(default_factory=RewardTrainingConfig)
+    iql: IQLConfig = field(default_factory=IQLConfig)
+    cloning: CloningConfig = field(default_factory=CloningConfig)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One pair of tasks under one seed."""
+
+    pair: TaskPair
+    source: Labelled
+    target: Labelled
+    episodes: EpisodeSet  # of the target; its segments come from these
+    target_labels: int
+    seed: int
+
+    @property
+    def about(self) -> dict[str, Cell]:
+        return {
+            "pair": str(self.pair),
+            "seed": self.seed,
+            "length": self.target.segments.observations.shape[1],
+            "target_labels": self.target_labels,
+            "data_success": self.episodes.success_rate,
+        }
+
+
+@dataclass(frozen=True)
+class RewardResult:
+    rows: tuple[Row, ...]
+    accuracy: dict[str, Estimate]  # by whose labels; without METHOD where the source was refused
+    models: dict[str, TrainedReward]
+
+
+@dataclass(frozen=True)
+class PolicyResult:
+    rows: tuple[Row, ...]
+    successes: dict[str, Metric]  # by method
+
+
+def judge_rewards(trial: Trial, config: MethodConfig, names: Sequence[str] | None = None) -> RewardResult:
+    """Trains a reward from each kind of labels, or of those `names`; judges all on the same held-out episodes."""
+    few = few_labels(trial.target, trial.target_labels, trial.pair, trial.seed)
+    found = align(
+        trial.source.segments,
+        trial.source.pairs,
+        trial.target.segments,
+        config.align,
+        target_anchor=few,
+        seed=trial.seed,
+    )
+    rows: list[Row] = []
+    accuracy: dict[str, Estimate] = {}
+    models: dict[str, TrainedReward] = {}
+    for name, labels in _labels(trial, found).items():
+        if names is not None and name not in names:
+            continue
+        if labels is None:
+            rows.append({**trial.about, "method": name, "pair_accuracy": None, "refused": found.refused})
+            continue
+        trained = train_reward(trial.target.segments, labels.pairs, labels.z, config.reward, trial.seed)
+        models[name] = trained
+        accuracy[name] = _heldout(trial, trained)
+        rows.append(
+            {
+                **trial.about,
+                "method": name,
+                "labels": len(labels),
+                "pair_accuracy": metric_fields(accuracy[name].metric),
+                "agreement_with_own_labels": metric_fields(trained.scores.pair_accuracy),
+                "calibration_error": _finite(trained.scores.calibration_error),
+                "steps": trained.steps,
+            }
+        )
+    return RewardResult(tuple(rows), accuracy, models)
+
+
+def judge_policies(trial: Trial, config: MethodConfig, *, rollouts: int, steps: int) -> PolicyResult:
+    """Trains the policies and plays each on the same `rollouts` layouts."""
+    rewards = judge_rewards(trial, config, (METHOD, ORACLE))
+    data = trial.episodes.transitions()
+    learned = {name: m.model.step_rewards(trial.episodes) for name, m in rewards.models.items()}
+    # A refused source leaves no reward of its own; the controls are then those of the oracle's.
+    basis = learned.get(METHOD, learned[ORACLE])
+    learned |= {name: control_rewards(name, basis, trial.seed) for name in CONTROLS}
+    policies = dict(zip(learned, train_policies(data, list(learned.values()), config.iql, trial.seed), strict=True))
+    policies[CLONING] = train_cloning(data, config.cloning, trial.seed)
+    found = {name: _played(trial, policy, rollouts, steps) for name, policy in policies.items()}
+    rows = [{**trial.about, "method": name, "policy_success": metric_fields(m)} for name, m in found.items()]
+    return PolicyResult((*rewards.rows, *rows), found)
+
+
+def _labels(trial: Trial, found: Alignment) -> dict[str, PairLabels | None]:
+    n = len(trial.target.z)
+    order = stream(trial.seed, "random labels", str(trial.pair)).permutation(n)
+    labels: dict[str, PairLabels | None] = {
+        METHOD: None,
+        ORACLE: from_matrix(trial.target.z),
+        "random": from_matrix(0.5 + 0.5 * np.sign(order[:, None] - order[None, :]).astype(np.float64)),
+    }
+    if found.refused is None:
+        every = from_matrix(found.z)
+        i, j = every.pairs.T
+        kept = every.subset(~found.abstained[i, j])
+        # Standings are soft because subsets differ, not because the pair is near a tie: trained on which is better.
+        hard = PairLabels(kept.pairs, 0.5 + 0.5 * np.sign(kept.z - 0.5))
+        labels[METHOD], labels["flipped"] = hard, PairLabels(hard.pairs, 1.0 - hard.z)
+    return labels
+
+
+def _heldout(trial: Trial, trained: TrainedReward) -> Estimate:
+    """Against the scripted labels, between episodes that neither trained nor stopped the reward."""
+    score = trained.model.score(trial.target.segments.observations, trial.target.segments.actions)
+    test = trained.split.test
+    says: F64 = 0.5 + 0.5 * np.sign(score[:, None] - score[None, :])
+    episode = trial.target.segments.episode_index
+    return label_accuracy(str(trial.pair), says, trial.target.z, test[:, None] & test[None, :], episode, trial.seed)
+
+
+def _played(trial: Trial, policy: Policy, rollouts: int, steps: int) -> Metric:
+    done = successes(trial.pair.target, policy.act, episodes=rollouts, steps=steps, seed=trial.seed)
+    return rate(int(done.sum()), rollouts)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
