@@ -267,7 +267,7 @@ def _check_convex(corners: F64, counts: I64, chosen: I64, where: str) -> None:
     if len(bent):
         p = bent[0]
         raise DataError(
-            f"{where}: polygon {chosen[p]} is not convex: a corner lies {-worst[p]:.3f} m beyond the line of an edge; "
+            f"{where}: polygon {chosen[p]} is not convex: a corner lies {-worst[p]:.3f} m beyond an edge; "
             "the file is damaged: fetch it again"
         )
 

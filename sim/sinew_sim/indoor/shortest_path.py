@@ -5,7 +5,8 @@ A search node is an interval of a portal together with its root, the last place 
 sees the whole interval. Nodes leave the queue by a lower bound of the whole length, so that the first goal to come
 out is nearest; no corridor is fixed first, as a funnel over the polygon graph would need.
 
-The search compares lengths in the plane (x, z), as Detour does; a path is measured in space along its turns.
+What is in sight is decided in the plane (x, z), as in Detour; lengths are measured in space, from
+turn to turn, so that a straight stretch over the foot of a ramp counts as its chord. Habitat measures the same way.
 """
 
 import heapq
@@ -33,7 +34,7 @@ class _Root:
     """A place where the path turns, and how it got there."""
 
     place: Vec3
-    cost: float  # planar metres from the start
+    cost: float  # metres from the start
     before: "_Root | None"
 
 
@@ -87,17 +88,12 @@ class _Search:
 
     def run(self, polygon: int, start: Vec3) -> Path | None:
         self._see_all(polygon, _Root(start, 0.0, None), back=-1)
-        best: Path | None = None
         limit = _NODES_PER_PORTAL * (len(self._mesh.target) + 1)
         while self._queue:
-            bound, _, root, seen = heapq.heappop(self._queue)
-            if best is not None and bound >= best.length_m:
-                break  # in space a path is at least as long as in the plane
+            _, _, root, seen = heapq.heappop(self._queue)
             if isinstance(seen, tuple):
-                path = _path(root, seen)
-                if best is None or path.length_m < best.length_m:
-                    best = path
-            elif _side(root.place, seen.right, seen.left) > _EPS:
+                return _path(root, seen)
+            if _side(root.place, seen.right, seen.left) > _EPS:
                 self._look_through(root, seen)
             else:
                 self._look_along(root, seen)
@@ -106,7 +102,7 @@ class _Search:
                     f"no shortest path after {self._pushed} steps over {len(self._mesh.target)} portals: the "
                     "polygons of this navigation mesh lie over each other; fetch the file again"
                 )
-        return best
+        return None
 
     def _look_through(self, root: _Root, seen: _Interval) -> None:
         """Portals and goals of the polygon behind the interval: in sight, or round one of its ends."""
@@ -187,7 +183,7 @@ class _Search:
 
     def _push_goal(self, root: _Root, index: int, goal: Vec3) -> None:
         self._pushed += 1
-        heapq.heappush(self._queue, (root.cost + _planar(root.place, goal), self._pushed, root, (index, goal)))
+        heapq.heappush(self._queue, (root.cost + math.dist(root.place, goal), self._pushed, root, (index, goal)))
 
 
 def _path(root: _Root, goal: tuple[int, Vec3]) -> Path:
@@ -202,7 +198,7 @@ def _path(root: _Root, goal: tuple[int, Vec3]) -> Path:
 
 
 def _moved(root: _Root, place: Vec3) -> _Root:
-    return _Root(place, root.cost + _planar(root.place, place), root)
+    return _Root(place, root.cost + math.dist(root.place, place), root)
 
 
 def _least(place: Vec3, seen: _Interval, goal: Vec3) -> float:

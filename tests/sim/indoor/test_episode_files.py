@@ -260,9 +260,11 @@ def test_mutated_files_end_in_our_errors_only(tmp_path_factory: pytest.TempPathF
                 data[at : at + 1] = b"[]"
     path = tmp_path_factory.getbasetemp() / "mutated.json"
     path.write_bytes(bytes(data))
+    message = ""
     try:
         file = read_episodes(path)
         for episode in file.episodes:
             file.targets(episode)
     except SinewError as error:
-        assert str(error).isprintable()
+        message = str(error)
+    assert message.isprintable()
