@@ -20,7 +20,8 @@ class SignConfig:
     min_labels: int = 8  # decided target labels from which agreement decides
     min_agreement: float = 0.65
     strict_agreement: float = 0.8  # where label-free evidence speaks against
-    min_evidence: float = 0.1  # mean of structure and cue, each -1..1; a mirrored task has the opposite sign
+    min_evidence: float = 0.15  # (2 cue + structure) / 3, each -1..1; a mirrored task has the opposite sign
+    min_structure: float = 0.45  # where there is no cue: structure alone errs more often
     min_source_accuracy: float = 0.6  # of the anchor on held-out source trajectories
 
     def __post_init__(self) -> None:
@@ -43,9 +44,10 @@ class SignCheck:
 
     @property
     def evidence(self) -> float:
-        """Mean of what was measured without target labels; NaN where nothing was."""
-        found = [e for e in (self.structure, self.cue) if not math.isnan(e)]
-        return sum(found) / len(found) if found else math.nan
+        """What was measured without target labels, -1..1; the cue errs less and counts twice. NaN: nothing was."""
+        if math.isnan(self.cue) or math.isnan(self.structure):
+            return self.structure if math.isnan(self.cue) else self.cue
+        return (2.0 * self.cue + self.structure) / 3.0
 
 
 def judge(
@@ -69,7 +71,8 @@ def _verdict(config: SignConfig, c: SignCheck) -> tuple[str, str]:
             f"the anchor explains {c.source_accuracy:.0%} of held-out source labels, expected at least "
             f"{config.min_source_accuracy:.0%}: the source's preferences do not follow the declared features"
         )
-    doubtful = not c.evidence >= config.min_evidence
+    least = config.min_structure if math.isnan(c.cue) else config.min_evidence
+    doubtful = not c.evidence >= least
     needed = config.strict_agreement if doubtful else config.min_agreement
     if c.labels and not c.agreement >= needed:
         return REFUSED, (
@@ -83,7 +86,7 @@ def _verdict(config: SignConfig, c: SignCheck) -> tuple[str, str]:
     if doubtful:
         return REFUSED, (
             f"structure ({c.structure:+.2f}) and action cue ({c.cue:+.2f}) do not speak for this orientation: "
-            f"expected a mean of {config.min_evidence:+.2f} or more; label {config.min_labels} or more target pairs"
+            f"together {c.evidence:+.2f}, expected {least:+.2f} or more; label {config.min_labels} target pairs"
         )
     return PROVISIONAL, (
         f"{c.labels} target labels, {config.min_labels} are needed to accept; evidence without labels speaks for it"
