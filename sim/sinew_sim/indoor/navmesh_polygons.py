@@ -116,7 +116,7 @@ def _flatten(tile: Tile, where: str) -> _Flat:
     stored = polys["neighbours"][chosen].astype(np.int64)
     border = stored & layout.EXTERNAL != 0
     used = np.arange(_SLOTS) < counts[:, None]
-    neighbours = np.where(used & ~border, number[np.where(border, 0, stored)], -1)
+    neighbours = np.where(used & ~border, number[np.where(used & ~border, stored, 0)], -1)
     sides = np.where(used & border, stored & ~layout.EXTERNAL, -1)
     flipped = _signed_area(corners) < 0.0
     edge = np.arange(_SLOTS)
