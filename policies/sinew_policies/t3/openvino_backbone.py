@@ -68,11 +68,11 @@ class OpenVINOBackbone:
             "NUM_STREAMS": 1,
         }
         for sensor in network.config.sensors if sensors is None else sensors:
-            images = (calibration or {}).get(sensor) if precision == "int8" else None
+            images = _calibration_images(sensor, calibration or {}) if precision == "int8" else None
 
             def make(sensor: str = sensor, images: Tensor | None = images) -> Any:
                 model = _converted(openvino, network, sensor)
-                return _quantised(model, sensor, images) if precision == "int8" else model
+                return model if images is None else _quantised(model, images)
 
             if cache is None:
                 model = make()
@@ -120,13 +120,18 @@ def _converted(openvino: ModuleType, network: T3, sensor: str) -> Any:
         return openvino.convert_model(model, example_input=example, input=[(-1, 3, side, side)])
 
 
-def _quantised(model: Any, sensor: str, images: Tensor | None) -> Any:
-    nncf = _require("nncf")
-    if images is None or len(images) < _LEAST_IMAGES:
+def _calibration_images(sensor: str, given: Mapping[str, Tensor]) -> Tensor:
+    n_images = len(given[sensor]) if sensor in given else 0
+    if n_images < _LEAST_IMAGES:
         raise ConfigError(
-            f"int8 needs calibration images of sensor '{sensor}': {0 if images is None else len(images)} given, "
-            f"expected at least {_LEAST_IMAGES} preprocessed frames of that sensor"
+            f"int8 needs calibration images of sensor '{sensor}': {n_images} given, expected at least "
+            f"{_LEAST_IMAGES} preprocessed frames of that sensor"
         )
+    return given[sensor]
+
+
+def _quantised(model: Any, images: Tensor) -> Any:
+    nncf = _require("nncf")
     dataset = nncf.Dataset([image[None].numpy() for image in images])
     return nncf.quantize(model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images))
 
