@@ -183,6 +183,13 @@ def test_a_killed_process_comes_back_with_the_same_arguments(launch) -> None:
     assert gone(second)
 
 
+def test_a_process_knows_how_often_it_was_started_again(launch) -> None:
+    attributes = 'name="r" output="screen" respawn="true" respawn_max_retries="2"'
+    run = launch(shell("echo start ${SINEW_RESPAWN:-first}; exit 4", attributes))
+    assert run.end() == 1
+    assert [line for line in run.lines if "] start" in line] == [f"[r-1] start {n}" for n in ("first", 1, 2)]
+
+
 def test_output_is_prefixed_and_the_last_unfinished_line_is_kept(launch) -> None:
     run = launch(shell("echo one; printf two", 'name="w" output="screen"'))
     assert run.end() == 0

@@ -46,6 +46,7 @@ class SinewNode(LifecycleNode, Generic[ConfigT]):
         self._problems: dict[str, str] = {}
         self._entities: list[Callable[[], object]] = []
         self._label = "unconfigured"
+        self.was_asked = False  # whether anybody has ever configured this node
         self._diagnostics = Node.create_publisher(self, DiagnosticArray, topics.DIAGNOSTICS, qos.DIAGNOSTICS)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self._diagnostics_timer = self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
@@ -127,6 +128,7 @@ class SinewNode(LifecycleNode, Generic[ConfigT]):
     # -- transitions -----------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.was_asked = True
         if self._fault:
             self.problem("transition", f"cannot configure: {self._fault}")
             return TransitionCallbackReturn.FAILURE

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -19,10 +20,15 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from sinew_nodes.base import SinewNode
+from sinew_nodes.launch_runner.process import RESPAWN_VARIABLE
 from sinew_policies.common.errors import SinewError
 
 GRACE_S = 2.5
 """The process ends after this long whatever its threads do."""
+
+BRING_UP_S = 20.0
+"""A respawned node that nobody has configured by then may not hear the graph: DDS can leave a process that takes
+the place of a killed one with a shared-memory port that its peers do not find. Another start helps."""
 
 
 def run(make: Callable[[], Sequence[Node]], argv: Sequence[str] | None = None) -> int:
@@ -67,8 +73,18 @@ def run(make: Callable[[], Sequence[Node]], argv: Sequence[str] | None = None) -
         thread = threading.Thread(target=spin, name=f"spin-{node.get_name()}", daemon=True)
         threads.append(thread)
         thread.start()
+    started = time.monotonic()
+    respawned = RESPAWN_VARIABLE in os.environ
     while not stop.wait(0.5):  # a bare wait() would keep Python from seeing signals on some platforms
-        pass
+        if respawned and time.monotonic() - started > BRING_UP_S:
+            respawned = False
+            for node in nodes:
+                if isinstance(node, SinewNode) and not node.was_asked:
+                    failed.append(
+                        f"node '{node.get_name()}' was started again, but nobody configured it within "
+                        f"{BRING_UP_S:.0f} s; it ends so that it can be started anew"
+                    )
+                    stop.set()
     watchdog = threading.Timer(GRACE_S, lambda: os._exit(1 if failed else 0))
     watchdog.daemon = True
     watchdog.start()

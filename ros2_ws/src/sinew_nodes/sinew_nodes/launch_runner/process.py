@@ -20,6 +20,10 @@ _START_UP_S = 20.0
 """Longest start of a program on a loaded machine; older ones without a handler mean to live with plain SIGINT."""
 
 
+RESPAWN_VARIABLE = "SINEW_RESPAWN"
+"""Set for a process that was started again: how often so far."""
+
+
 class Child:
     """A running process of a plan.
 
@@ -45,7 +49,7 @@ class Child:
             # A group of its own: Ctrl-C reaches the runner alone, which then stops every child in order.
             self.popen = subprocess.Popen(
                 spec.command,
-                env=dict(spec.environment),
+                env={**dict(spec.environment), **({RESPAWN_VARIABLE: str(tries)} if tries else {})},
                 cwd=spec.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
