@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -39,45 +39,49 @@ class ActorCritic(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class SmallPolicyConfig:
-    view: int  # values per view
-    goal: int  # values per goal
+    columns: int  # of a view and of a goal view
+    channels: int  # of a column
     actions: int
+    column_code: int = 16  # in which columns are compared with the goal
     code: int = 48  # width of view, goal and fused codes
     action_code: int = 8
-    hidden: int = 64
+    hidden: int = 96
 
     def __post_init__(self) -> None:
-        for name in ("view", "goal", "actions", "code", "action_code", "hidden"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ConfigError(f"{field.name} is {getattr(self, field.name)}; expected at least 1")
 
 
 class SmallPolicy(ActorCritic):
-    """Flat views and goals through PSL's stages at small width.
+    """Rows of pixels through PSL's stages at small width.
 
-    Like the published network: view and goal codes are fused by a small perception module, joined with a second,
-    goal-free code of the view and the previous action, and given to an LSTM with linear actor and critic.
-    Observations: `view` (T, N, view) and `goal` (T, N, goal). State (N, 2, hidden) = [h, c].
+    Like the published network: a small perception module fuses view and goal, where CLIP's place is taken by a
+    learned likeness of every column to the goal; its code is joined with a second, goal-free code of the view and
+    the previous action, and given to an LSTM with linear actor and critic.
+    Observations: `view` and `goal` (T, N, columns, channels). State (N, 2, hidden) = [h, c].
     """
 
     def __init__(self, config: SmallPolicyConfig) -> None:
         super().__init__()
         self.config: SmallPolicyConfig = config
         c = config
-        self.view = nn.Sequential(nn.Linear(c.view, c.code), nn.ReLU())
-        self.goal = nn.Sequential(nn.Linear(c.goal, c.code), nn.ReLU())
-        self.perception = nn.Sequential(nn.Linear(2 * c.code, c.code), nn.ReLU(), nn.Linear(c.code, c.code))
-        self.layout = nn.Sequential(nn.Linear(c.view, c.code), nn.ReLU(), nn.Linear(c.code, c.code // 2))
+        pixels = c.columns * c.channels
+        self.column = nn.Linear(c.channels, c.column_code)
+        self.goal = nn.Sequential(nn.Linear(pixels, c.code), nn.ReLU(), nn.Linear(c.code, c.column_code))
+        self.perception = nn.Sequential(
+            nn.Linear(pixels + c.columns + c.column_code, c.code), nn.ReLU(), nn.Linear(c.code, c.code)
+        )
+        self.layout = nn.Sequential(nn.Linear(pixels, c.code), nn.ReLU(), nn.Linear(c.code, c.code // 2))
         self.action = nn.Embedding(c.actions + 1, c.action_code)  # 0 = an episode starts
         self.lstm = nn.LSTMCell(c.code + c.code // 2 + c.action_code, c.hidden)
         self.actor = nn.Linear(c.hidden, c.actions)
         self.critic = nn.Linear(c.hidden, 1)
         for name, parameter in self.lstm.named_parameters():
             (nn.init.zeros_ if "bias" in name else nn.init.orthogonal_)(parameter)
-        nn.init.orthogonal_(self.actor.weight, gain=0.01)
-        nn.init.orthogonal_(self.critic.weight)
-        nn.init.zeros_(self.actor.bias)
-        nn.init.zeros_(self.critic.bias)
+        for head, gain in ((self.actor, 0.01), (self.critic, 1.0)):
+            nn.init.orthogonal_(head.weight, gain)
+            nn.init.zeros_(head.bias)
 
     def initial_state(self, n_envs: int) -> Tensor:
         return self.actor.weight.new_zeros(n_envs, 2, self.config.hidden)
@@ -85,10 +89,12 @@ class SmallPolicy(ActorCritic):
     def forward(
         self, observations: Mapping[str, Tensor], previous_actions: Tensor, masks: Tensor, state: Tensor
     ) -> Evaluation:
-        view = self.view(observations["view"])
-        fused = self.perception(torch.cat([view, self.goal(observations["goal"])], -1))
+        view, goal = observations["view"], self.goal(observations["goal"].flatten(2))
+        likeness = (self.column(view) * goal.unsqueeze(2)).mean(-1)  # (T, N, columns)
+        view = view.flatten(2)
+        fused = self.perception(torch.cat([view, likeness, goal], -1))
         action = self.action(torch.where(masks, previous_actions + 1, 0))
-        x = torch.cat([F.relu(fused), F.relu(self.layout(observations["view"])), action], -1)  # (T, N, ...)
+        x = torch.cat([F.relu(fused), F.relu(self.layout(view)), action], -1)  # (T, N, ...)
         keep = masks.to(x.dtype).unsqueeze(-1)
         h, c = state.unbind(1)
         steps = []

@@ -60,7 +60,8 @@ def build_support_set(
             new = candidates[chosen]
             if n + len(new) > len(directions):
                 grown = np.empty((max(n + len(new), 2 * len(directions)), raw.shape[1]), np.float32)
-                grown[:n] = directions[:n]
+                if n:
+                    grown[:n] = directions[:n]
                 directions = grown
             directions[n : n + len(new)] = unit[new]
             kept.append(part[new].astype(np.float16))

@@ -2,15 +2,22 @@
 
 import signal
 import tempfile
+import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import torch
 import torch.multiprocessing as mp
+from torch import Tensor
 
 from sinew_policies.common.errors import ConfigError, SinewError
 from sinew_policies.common.report import Report
 from sinew_policies.psl.ddppo import Links, Workers
 from sinew_policies.psl.trainer import METRICS_FILE, MakeEnvironment, MakeNetwork, TrainConfig, Trainer
+
+
+START_TIMEOUT_S = 300.0
+NOT_STARTED = -1
 
 
 class TrainingWorkerDied(SinewError):
@@ -36,7 +43,7 @@ def train(config: TrainConfig, make_environment: MakeEnvironment, make_network: 
 def _train_many(
     config: TrainConfig, make_environment: MakeEnvironment, make_network: MakeNetwork, folder: Path
 ) -> bool:
-    finished = torch.zeros(config.processes, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+    finished = torch.full((config.processes,), NOT_STARTED).share_memory_()  # type: ignore[no-untyped-call]
     links = Links(folder / "rendezvous", finished, config.processes)
     context = mp.get_context("spawn")
     others = [
@@ -49,6 +56,7 @@ def _train_many(
         process.start()
     signal.signal(signal.SIGINT, before)
     try:
+        _await(others, finished)
         return _run(config, make_environment, make_network, 0, links)
     except RuntimeError as fault:  # gloo's, when a worker has gone
         for process in others:
@@ -60,9 +68,21 @@ def _train_many(
         ) from fault
     finally:
         for process in others:
-            process.join(30.0)
+            process.join(10.0)
             if process.is_alive():
                 process.terminate()
+
+
+def _await(others: list[SpawnProcess], finished: Tensor) -> None:
+    """Returns when every other worker runs. Raises TrainingWorkerDied where one ended before or none came."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while bool((finished[1:] == NOT_STARTED).any()):
+        if any(not process.is_alive() for process in others) or time.monotonic() > deadline:
+            raise TrainingWorkerDied(
+                f"a training worker did not start within {START_TIMEOUT_S:.0f} s or ended at once; its message is "
+                "above. The factories of environment and network must be importable in a new process"
+            )
+        time.sleep(0.02)
 
 
 def _run(
@@ -80,6 +100,7 @@ def _worker(
 ) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the first worker decides
+    links.finished[rank] = 0
     try:
         _run(config, make_environment, make_network, rank, links)
     except SinewError as fault:

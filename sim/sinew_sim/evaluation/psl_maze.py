@@ -24,17 +24,12 @@ class MazeTaskConfig:
     worlds: int = 128
     episodes: int = 4096  # over all worlds
     max_steps: int = 100
-    nearest_start_m: float = 0.4  # geodesic; near starts teach what a reached goal looks like
+    nearest_start_m: float = 1.05  # geodesic; outside the success radius, or to STOP at once would pay
 
     def __post_init__(self) -> None:
         for name in ("worlds", "episodes", "max_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
-
-    @property
-    def view(self) -> int:
-        """Values of a flattened view."""
-        return 4 * self.simulator.columns
 
 
 def maze_episodes(config: MazeTaskConfig, seed: int) -> EpisodeSet:
@@ -47,7 +42,7 @@ def maze_episodes(config: MazeTaskConfig, seed: int) -> EpisodeSet:
 
 
 class MazeTask:
-    """A vectorised environment: observes `view` and `goal`, both (N, columns * 4) in 0..1.
+    """A vectorised environment: observes `view` and `goal`, both (N, columns, 4) in 0..1.
 
     Each environment draws its next episode from the stream (seed, rank, environment, count), or plays its share of
     the set once in order where `once` is set.
@@ -64,7 +59,8 @@ class MazeTask:
         once: bool = False,
     ) -> None:
         self.simulator = MazeSimulator(episodes, n_envs, config.simulator)
-        self._config, self._seed, self._rank, self._once = config, seed, rank, once
+        self.config, self.once = config, once
+        self._seed, self._rank = seed, rank
         self._played = np.zeros(n_envs, np.int64)
         self._steps = np.zeros(n_envs, np.int64)
         self._reward = np.zeros(n_envs)
@@ -89,9 +85,9 @@ class MazeTask:
         simulator.act(actions)
         self._steps += 1
         after, stopped = self._relate(), actions == STOP
-        rewards = relaxed_reward(before, after, stopped, self._config.reward)
+        rewards = relaxed_reward(before, after, stopped, self.config.reward)
         self._reward += rewards
-        dones = stopped | (self._steps >= self._config.max_steps)
+        dones = stopped | (self._steps >= self.config.max_steps)
         ended = np.flatnonzero(dones)
         outcomes = tuple(
             Outcome(
@@ -134,7 +130,7 @@ class MazeTask:
 
     def _next_episode(self, env: int) -> int:
         n, count = len(self.simulator.episodes.episodes), int(self._played[env])
-        if self._once:
+        if self.once:
             return (env + count * self.n_envs) % n
         return int(stream(self._seed, "episode", self._rank, env, count).integers(n))
 
@@ -144,11 +140,7 @@ class MazeTask:
         return GoalRelation(simulator.distance_m(), error)
 
     def _observe(self) -> Arrays:
-        n = self.n_envs
-        return {
-            "view": self.simulator.views().reshape(n, -1),
-            "goal": self.simulator.goal_views().reshape(n, -1),
-        }
+        return {"view": self.simulator.views(), "goal": self.simulator.goal_views()}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sinew_sim.maze.geodesic import interpolate
 
 STOP, FORWARD, LEFT, RIGHT = range(4)
 ACTIONS = ("stop", "forward", "left", "right")
+CHANNELS = 4  # of a pixel: red, green, blue and the height of the wall in the picture
 
 _CONTACT_M = 1e-3  # kept between body and wall
 _FOG_M = 4.0  # light falls to 1/e over this distance
@@ -79,14 +80,18 @@ class MazeSimulator:
                 + ", ".join(f"{i} {name}" for i, name in enumerate(ACTIONS))
             )
         turn = self.config.turn_rad * ((actions == LEFT).astype(np.float64) - (actions == RIGHT))
+        moved = np.where((actions == FORWARD)[:, None], self.ahead(), self.pose)
+        self.path_m += np.linalg.norm(moved[:, :2] - self.pose[:, :2], axis=1)
+        self.pose = moved
         self.pose[:, 2] = _wrapped(self.pose[:, 2] + turn)
-        ahead = _direction(self.pose[:, 2])  # (N, 2)
-        world = self._world()
-        hits = cast(self.pose[:, :2], ahead[:, None], self._obstacles[world])
-        free_m = np.clip(hits.distance[:, 0] - _CONTACT_M, 0.0, self.config.forward_m)
-        moved = np.where(actions == FORWARD, free_m, 0.0)
-        self.pose[:, :2] += moved[:, None] * ahead
-        self.path_m += moved
+
+    def ahead(self, turn_rad: float = 0.0) -> F64:
+        """(N, 3) where each agent would stand after a turn to the left and one step forward."""
+        yaw = self.pose[:, 2] + turn_rad
+        direction = _direction(yaw)
+        hits = cast(self.pose[:, :2], direction[:, None], self._obstacles[self._world()])
+        free_m = np.clip(hits.distance - _CONTACT_M, 0.0, self.config.forward_m)  # (N, 1)
+        return np.column_stack([self.pose[:, :2] + free_m * direction, yaw])
 
     def views(self) -> F32:
         """(N, columns, 4) what each agent sees."""
@@ -98,7 +103,11 @@ class MazeSimulator:
 
     def distance_m(self) -> F64:
         """(N,) geodesic distance to the goal."""
-        return interpolate(self.episodes.fields[self._fields[self.episode]], self.pose[:, :2])
+        return interpolate(self.fields(), self.pose[:, :2])
+
+    def fields(self) -> F64:
+        """(N, n, n) distances to each agent's goal on its maze's grid."""
+        return self.episodes.fields[self._fields[self.episode]]
 
     def start_distance_m(self) -> F64:
         return self.episodes.start_distance_m[self.episode]

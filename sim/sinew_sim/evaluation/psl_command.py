@@ -1,0 +1,76 @@
+"""`sinew train psl`: trains a navigation policy with PPO or DD-PPO in the embedded maze and evaluates it.
+
+The policy sees a row of pixels, gets the goal as such a row seen from the goal, and must walk there and STOP.
+Afterwards it is compared with chance, a forward-biased walker and the shortest path in mazes it never saw.
+The same command continues an interrupted training; with --processes 1 or --sync-frac 1 it repeats bit by bit.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sinew_policies.common import config as configuration
+from sinew_policies.common.report import Metric, Report
+from sinew_sim.evaluation.psl_training import (
+    MazeTrainingConfig,
+    RunConfig,
+    evaluate,
+    report,
+    summary,
+    train_runs,
+)
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when finished, 130 when interrupted (resume with the same command)."""
+    parser = argparse.ArgumentParser(
+        prog="sinew train psl", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs; resumes what it holds")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="environment steps per run (default 1e6)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first run")
+    parser.add_argument("--runs", type=int, default=1, help="how many, with consecutive seeds")
+    parser.add_argument("--processes", type=int, default=1, help="DD-PPO workers (default 1: plain PPO)")
+    parser.add_argument("--sync-frac", type=float, default=0.6, help="of workers after which others end a rollout")
+    parser.add_argument("--config", type=Path, help="YAML over the defaults")
+    parser.add_argument("--chart", type=Path, help="also draw the learning curves to this PNG file")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("settings", nargs="*", help="such as ppo.lr=5e-4 task.maze.cells=4")
+    a = parser.parse_args(argv)
+    started = time.monotonic()
+    run = RunConfig(a.out, a.steps, a.seed, a.runs, a.processes, a.sync_frac)
+    config = configuration.load(MazeTrainingConfig, a.config, a.settings)
+    for file in (a.json, a.chart):
+        if file is not None:
+            Report.check_writable(file)
+    if not train_runs(run, config):
+        return 130
+    scores = evaluate(run, config)
+    players = summary(scores)
+    _print(run, config, players)
+    if a.chart is not None:
+        from sinew_sim.evaluation.psl_chart import draw
+
+        draw(a.chart, [run.folder(s) for s in run.seeds], players)
+    if a.json is not None:
+        report(run, scores, started).write(a.json)
+    return 0
+
+
+def _print(run: RunConfig, config: MazeTrainingConfig, players: dict[str, dict[str, Metric]]) -> None:
+    table = Table(title=f"{config.test_episodes} episodes in {config.test_worlds} unseen mazes, {run.runs} run(s)")
+    for column in ("player", "success", "SPL", "SoftSPL", "distance to goal"):
+        table.add_column(column)
+    for player, metrics in players.items():
+        cells = [f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" for m in metrics.values()]
+        table.add_row(player, *cells[:3], f"{cells[3]} m")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    import sys
+
+    raise SystemExit(main(sys.argv[1:]))

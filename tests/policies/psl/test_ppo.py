@@ -1,0 +1,104 @@
+"""PPO learns a task that needs memory, with the small and with the published policy."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from policies.psl.published_task import PublishedTask, make_published
+from policies.psl.recall import Recall, make_policy
+
+from sinew_policies.common.errors import ConfigError, DataError
+from sinew_policies.psl.ppo import PPO, PPOConfig
+from sinew_policies.psl.rollout import Collector
+
+CPU = torch.device("cpu")
+FAST = PPOConfig(rollout_steps=16, epochs=4, minibatches=2, lr=5e-3, gradient_clip=0.5, normalise_advantages=True)
+
+
+def test_a_task_that_needs_memory_is_learned() -> None:
+    torch.manual_seed(0)
+    policy = make_policy()
+    play, ppo = Collector(Recall(32), policy, 0, 0, CPU), PPO(policy, FAST, 0)
+    rewards = []
+    for i in range(40):
+        rollout = play.collect(16)
+        rewards.append(float(rollout.rewards.mean()))
+        ppo.update(rollout, i)
+    assert sum(rewards[:3]) / 3 < 0.45  # chance
+    # Without memory only the first of four steps shows the cue: at most (1 + 3 / 3) / 4 = 0.5.
+    assert sum(rewards[-3:]) / 3 > 0.8
+
+
+def test_the_first_minibatch_starts_from_ratio_one_and_updates_move_towards_advantage() -> None:
+    torch.manual_seed(0)
+    policy = make_policy()
+    play = Collector(Recall(8), policy, 0, 0, CPU)
+    ppo = PPO(policy, replace(FAST, epochs=1, minibatches=1, normalise_advantages=False), 0)
+    rollout = play.collect(16)
+    stats = ppo.update(rollout, 0)
+    assert stats.kl == pytest.approx(0.0, abs=1e-6)
+    assert stats.clipped == 0.0
+    again = ppo.update(rollout, 0)
+    assert again.policy_loss < stats.policy_loss
+    assert again.value_loss < stats.value_loss
+
+
+def test_a_clipped_ratio_stops_the_gradient_of_the_policy() -> None:
+    torch.manual_seed(0)
+    policy = make_policy()
+    rollout = Collector(Recall(8), policy, 0, 0, CPU).collect(8)
+    rewarded = replace(
+        rollout,
+        rewards=rollout.rewards * 0.0 + 10.0,
+        values=rollout.values * 0.0,
+        dones=torch.ones_like(rollout.dones),  # every advantage is 10
+        log_probs=rollout.log_probs - 1.0,  # every ratio is e, far above the clip range
+    )
+    config = replace(FAST, epochs=1, minibatches=1, value_coefficient=0.0, entropy_coefficient=0.0)
+    stats = PPO(policy, replace(config, normalise_advantages=False), 0).update(rewarded, 0)
+    assert stats.clipped == 1.0
+    assert stats.gradient_norm == 0.0
+    assert stats.policy_loss == pytest.approx(-12.0, rel=1e-5)
+
+
+def test_linear_decay_sets_the_rate() -> None:
+    torch.manual_seed(0)
+    policy = make_policy()
+    ppo = PPO(policy, replace(FAST, linear_decay=True), 0)
+    ppo.update(Collector(Recall(8), policy, 0, 0, CPU).collect(4), 0, progress=0.75)
+    assert ppo.optimiser.param_groups[0]["lr"] == pytest.approx(0.25 * FAST.lr)
+
+
+def test_the_published_policy_takes_a_step() -> None:
+    torch.manual_seed(0)
+    policy = make_published()
+    before = {k: v.clone() for k, v in policy.state_dict().items()}
+    play = Collector(PublishedTask(2), policy, 0, 0, CPU)
+    rollout = play.collect(6)
+    assert rollout.dones.any()
+    stats = PPO(policy, replace(FAST, epochs=1), 0).update(rollout, 0)
+    assert stats.gradient_norm > 0.0
+    moved = {k for k, v in policy.state_dict().items() if not torch.equal(v, before[k])}
+    assert any("layout_encoder" in k for k in moved)
+    assert any("state_encoder" in k for k in moved)
+    assert not [k for k in moved if "visual_encoder" in k], "CLIP is frozen"
+    again = play.collect(2)
+    assert torch.isfinite(again.log_probs).all()
+
+
+def test_unusable_settings_and_losses_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"gamma is 1\.5; expected 0 to 1"):
+        PPOConfig(gamma=1.5)
+    with pytest.raises(ConfigError, match="lr is nan; expected a finite number above 0"):
+        PPOConfig(lr=float("nan"))
+    with pytest.raises(ConfigError, match="epochs is 0"):
+        PPOConfig(epochs=0)
+    policy = make_policy()
+    rollout = Collector(Recall(9), policy, 0, 0, CPU).collect(2)
+    with pytest.raises(ConfigError, match="9 environments do not divide into 2 minibatches"):
+        PPO(policy, FAST, 0).update(rollout, 0)
+    weights = {k: v.clone() for k, v in policy.state_dict().items()}
+    broken = replace(rollout, values=rollout.values * float("nan"))
+    with pytest.raises(DataError, match=r"the loss is nan .* lower the learning rate"):
+        PPO(policy, replace(FAST, minibatches=1), 0).update(broken, 0)
+    assert all(torch.equal(v, weights[k]) for k, v in policy.state_dict().items())
