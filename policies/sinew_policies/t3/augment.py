@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from sinew_policies.common.types import F32, U8
-from sinew_policies.t3.preprocess import Preprocessing
+from sinew_policies.t3.preprocess import Preprocessing, check_frame
 
 _TRIES = 10
 
@@ -27,7 +27,11 @@ class Augmentation:
 
 
 def augmented(frame: U8, how: Preprocessing, augmentation: Augmentation, rng: np.random.Generator) -> F32:
-    """Random view (3, image_px, image_px) of a frame (H, W, 3), normalised."""
+    """Random view (3, image_px, image_px) of a frame (H, W, 3), normalised.
+
+    Raises DataError for what `preprocess` refuses.
+    """
+    check_frame(frame, how)
     rgb = frame if how.channel_order == "rgb" else frame[:, :, ::-1]
     image = Image.fromarray(np.ascontiguousarray(rgb))
     side = how.image_px

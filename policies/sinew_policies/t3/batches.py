@@ -13,7 +13,7 @@ from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F64
 from sinew_policies.t3.augment import Augmentation, augmented
-from sinew_policies.t3.fota import Split
+from sinew_policies.t3.fota import Split, named_faults
 from sinew_policies.t3.mixing import Order, Schedule, shares
 from sinew_policies.t3.pose import LabelNorm
 from sinew_policies.t3.preprocess import preprocess
@@ -122,10 +122,11 @@ class Batches(Dataset[Batch]):
         views, labels = [], []
         for index, rng in zip(chosen, rngs, strict=True):
             sample = split[int(index)]
-            if whole and not source.reconstructs:
-                views.append(preprocess(sample.image, how))
-            else:
-                views.append(augmented(sample.image, how, augmentation, rng))
+            with named_faults(split.name(int(index))):
+                if whole and not source.reconstructs:
+                    views.append(preprocess(sample.image, how))
+                else:
+                    views.append(augmented(sample.image, how, augmentation, rng))
             labels.append(dict(sample.labels))
         return torch.from_numpy(np.stack(views)), labels
 
@@ -150,9 +151,13 @@ def plain_images(
     source: Source, split: Split, chosen: NDArray[np.int64], image_px: int
 ) -> tuple[Tensor, list[dict[str, object]]]:
     how = source.data.preprocessing(image_px)
-    samples = [split[int(i)] for i in chosen]
-    images = np.stack([preprocess(s.image, how) for s in samples])
-    return torch.from_numpy(images), [dict(s.labels) for s in samples]
+    images, labels = [], []
+    for index in chosen:
+        sample = split[int(index)]
+        with named_faults(split.name(int(index))):
+            images.append(preprocess(sample.image, how))
+        labels.append(dict(sample.labels))
+    return torch.from_numpy(np.stack(images)), labels
 
 
 def labelled(

@@ -11,7 +11,8 @@ import json
 import math
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -188,6 +189,15 @@ def index_shard(path: Path) -> Shard:
             raise DataError(f"shard {path}: '{key}.json' has no image '{key}.jpg'; {_AGAIN}")
     places = [(*p["image"], *p.get(_LABEL_SUFFIX, (0, 0))) for p in found.values()]
     return Shard(path, tuple(found), np.array(places, np.int64).reshape(-1, 4))
+
+
+@contextmanager
+def named_faults(name: str) -> Iterator[None]:
+    """Puts shard and key of a sample before the message of a DataError."""
+    try:
+        yield
+    except DataError as fault:
+        raise DataError(f"{name}: {fault}") from fault
 
 
 def decode_image(content: bytes, name: str) -> U8:

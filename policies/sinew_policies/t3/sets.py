@@ -14,7 +14,7 @@ from sinew_policies.common import config as config_files
 from sinew_policies.common.errors import ConfigError, DataError
 from sinew_policies.common.seeds import stream
 from sinew_policies.t3.device_statistics import DeviceStatistics
-from sinew_policies.t3.fota import Split, open_split
+from sinew_policies.t3.fota import Split, named_faults, open_split
 from sinew_policies.t3.pose import LabelNorm
 from sinew_policies.t3.preprocess import NORMALISATIONS, Normalisation, Preprocessing
 from sinew_policies.t3.tasks import NO_CONTACT, TASKS, pair_labels, pose, rolled, task_of
@@ -117,7 +117,9 @@ def measured_normalisation(train: Split, info: SetInfo) -> Normalisation:
     unit = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     statistics = DeviceStatistics(Preprocessing(unit, info.channel_order, frame_px=info.frame_px))
     for index in chosen:
-        statistics.add(train[int(index)].image)
+        image = train[int(index)].image
+        with named_faults(train.name(int(index))):
+            statistics.add(image)
     return statistics.normalisation()
 
 
