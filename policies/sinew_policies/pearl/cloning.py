@@ -15,16 +15,16 @@ from sinew_policies.pearl.policy import LOG_STD, Policy, PolicyConfig, PolicyNet
 
 @dataclass(frozen=True)
 class CloningConfig:
-    steps: int = 5_000
-    batch: int = 256
-    hidden: tuple[int, ...] = (128, 128)
-    lr: float = 3e-4
+    steps: int = 3_000
+    batch: int = 128
+    hidden: tuple[int, ...] = (64, 64)
+    lr: float = 1e-3
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch) < 1 or not self.hidden or min(self.hidden) < 1 or self.lr <= 0.0:
             raise ConfigError(
-                f"steps {self.steps}, batch {self.batch}, hidden {self.hidden}, lr {self.lr}: expected at least 1 each "
-                "and lr > 0"
+                f"steps {self.steps}, batch {self.batch}, hidden {self.hidden}, lr {self.lr}: expected at least 1 "
+                "each and lr > 0"
             )
 
 

@@ -1,6 +1,7 @@
 """The policy that offline training leaves: a Gaussian with a tanh mean and one spread per action number."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,6 @@ class Policy:
 def mlp(widths: tuple[int, ...]) -> nn.Sequential:
     """Linear layers with ReLU between them; weights are drawn from torch's generator."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -123,8 +123,8 @@ def read(path: Path, episodes: EpisodeSet) -> Preferences:
             ) from fault
         if task != episodes.task:
             raise DataError(
-                f"{path}, line {line} is about task '{task}', the episodes are of '{episodes.task}'; give the episodes "
-                "that were labelled"
+                f"{path}, line {line} is about task '{task}', the episodes are of '{episodes.task}'; give the "
+                "episodes that were labelled"
             )
         for place in (a, b):
             _check_place(place, int(length), episodes, f"{path}, line {line}")
@@ -146,6 +146,6 @@ def _check_place(place: tuple[int, int], length: int, episodes: EpisodeSet, wher
     steps = int(episodes.lengths[episode])
     if length < 1 or start < 0 or start + length > steps:
         raise DataError(
-            f"{where}: steps {start} to {start + length} are outside episode {episode}, which has {steps}; give the "
-            "episodes that were labelled"
+            f"{where}: steps {start} to {start + length} are outside episode {episode}, which has {steps}; give "
+            "the episodes that were labelled"
         )

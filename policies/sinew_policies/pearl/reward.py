@@ -1,4 +1,4 @@
-"""Reward models: each step's reward is a Gaussian whose mean policies learn from and whose sigma says how sure it is."""
+"""Reward models: each step's reward is a Gaussian; policies learn from its mean, its sigma says how sure it is."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +38,8 @@ class RewardConfig:
             )
         if self.backbone == "transformer" and self.context_steps > self.transformer.max_steps:
             raise ConfigError(
-                f"segments of {self.context_steps} steps, but transformer.max_steps is {self.transformer.max_steps}; "
-                "raise it or cut shorter segments"
+                f"segments of {self.context_steps} steps, but transformer.max_steps is "
+                f"{self.transformer.max_steps}; raise it or cut shorter segments"
             )
 
 

@@ -1,5 +1,5 @@
-"""Trains a Gaussian reward on preferences. Labels of segments from one episode are never independent, so episodes, not
-pairs, are divided into those that train, those that stop the training, and those that judge it.
+"""Trains a Gaussian reward on preferences. Labels of segments from one episode are never independent, so episodes,
+not pairs, are divided into those that train, those that stop the training, and those that judge it.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-
 
 from sinew_policies.common.episodes import Bool, Index, Segmented
 from sinew_policies.common.errors import ConfigError, DataError
@@ -46,8 +45,8 @@ class RewardTrainingConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_pairs, self.evaluate_every, self.patience) < 1 or self.lr <= 0.0:
             raise ConfigError(
-                f"steps {self.steps}, batch_pairs {self.batch_pairs}, evaluate_every {self.evaluate_every}, patience "
-                f"{self.patience}, lr {self.lr}: expected at least 1 each and lr > 0"
+                f"steps {self.steps}, batch_pairs {self.batch_pairs}, evaluate_every {self.evaluate_every}, "
+                f"patience {self.patience}, lr {self.lr}: expected at least 1 each and lr > 0"
             )
         if min(self.stop_share, self.test_share) < 0.0 or self.stop_share + self.test_share >= 1.0:
             raise ConfigError(
@@ -128,10 +127,10 @@ class RewardTraining:
             )
         if config.stop_share > 0.0 and len(self._stop) == 0:
             raise DataError(
-                f"{where}: no pair has both its segments among the {int(self.split.stop.sum())} that decide when to "
-                "stop; label more pairs, or set stop_share=0 to train without early stopping"
+                f"{where}: no pair has both its segments among the {int(self.split.stop.sum())} that decide when "
+                "to stop; label more pairs, or set stop_share=0 to train without early stopping"
             )
-        n, steps, o_dim = segments.observations.shape
+        _, steps, o_dim = segments.observations.shape
         model = RewardConfig(
             o_dim,
             segments.actions.shape[2],
@@ -283,8 +282,8 @@ def split_by_episode(episode_index: Index, stop_share: float, test_share: float,
     for name, share, count in (("stop_share", stop_share, n_stop), ("test_share", test_share, n_test)):
         if share > 0.0 and count < 2:
             raise DataError(
-                f"{name} {share} of {len(episodes)} episodes is {count}, too few to compare; label segments of more "
-                f"episodes, or set {name}=0"
+                f"{name} {share} of {len(episodes)} episodes is {count}, too few to compare; label segments of "
+                f"more episodes, or set {name}=0"
             )
     stop = np.isin(episode_index, episodes[:n_stop])
     test = np.isin(episode_index, episodes[n_stop : n_stop + n_test])

@@ -1,6 +1,7 @@
 """Networks of equal shape evaluated as one batched product: twin Q functions, and policies trained side by side."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ class StackedMLP(nn.Module):
     def __init__(self, n: int, widths: tuple[int, ...], n_distinct: int = 1) -> None:
         super().__init__()
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        for n_in, n_out in pairwise(widths):
             bound = 1.0 / math.sqrt(n_in)
             weight = torch.empty(n_distinct, n_in, n_out).uniform_(-bound, bound)
             bias = torch.empty(n_distinct, 1, n_out).uniform_(-bound, bound)

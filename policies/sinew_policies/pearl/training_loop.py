@@ -1,4 +1,4 @@
-"""Drives a training from the command line: progress, interruption after a block, and resuming as if never stopped."""
+"""Drives a training from the command line: progress, interruption after a block, resuming as if never stopped."""
 
 import hashlib
 import signal

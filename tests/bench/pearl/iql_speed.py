@@ -3,8 +3,8 @@
 python tests/bench/pearl/iql_speed.py [--json FILE]
 
 CPU time of one thread, so that other processes on the machine disturb both alike. The plain loop is what is usually
-written: separate modules, one Adam and one backward pass for each of value, Q and policy, a loop over parameters for
-the target, batches drawn from NumPy arrays.
+written: separate modules, one Adam and one backward pass for each of value, Q and policy, a loop over parameters
+for the target, batches drawn from NumPy arrays.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def main() -> None:
     rewards = stream(0, "bench rewards").normal(size=N_STEPS).astype(np.float32)
     for width, batch in ((128, 128), (128, 256), (256, 128), (256, 256)):
         config = IQLConfig(batch=batch, hidden=(width, width))
-        ours = IQL(episodes.transitions(), rewards, config, 0)
+        ours = IQL(episodes.transitions(), [rewards], config, 0)
         index = torch.from_numpy(stream(0, "bench").integers(0, N_STEPS, (STEPS_A_ROUND, batch)))
 
         def our_steps(ours: IQL = ours, index: torch.Tensor = index) -> None:
