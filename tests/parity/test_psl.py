@@ -10,6 +10,7 @@ import torch
 from parity.psl_oracle import ATOL, Arrays, Case, case_folders, oracle_folder, read_arrays
 
 from sinew_policies.psl.network import Observation, PolicyOutput
+from sinew_policies.psl.predictor import Predictor
 from sinew_policies.psl.resize import resize_and_crop
 
 
@@ -90,6 +91,26 @@ def check_an_unrolled_sequence(folder: Path) -> None:
         _compare(unrolled, {k: v for k, v in want.items() if k != "hidden"}, file)
 
 
+def check_the_folded_tower_of_the_predictor(folder: Path) -> None:
+    """Its codes, and the steps that follow from them, within the same tolerances."""
+    case = Case.read(folder)
+    arrays = {k: torch.from_numpy(case.inputs[k]) for k in ("masks", "prev_actions", "goal")}
+    frames, masks = torch.from_numpy(case.frames()), arrays["masks"].bool()
+    for file, antialias in case.recordings.items():
+        want = read_arrays(folder / file)
+        policy = case.network(antialias=antialias)
+        codes = Predictor(policy, device="cpu").encode_frames(frames.flatten(0, 1)).unflatten(0, masks.shape)
+        goals = arrays["goal"].expand(len(masks), *arrays["goal"].shape)
+        with torch.inference_mode():
+            out = policy.unroll(
+                Observation(frames, goals, codes),
+                policy.initial_state(masks.shape[1]),
+                arrays["prev_actions"],
+                masks,
+            )
+        _compare(_recorded(out), {k: v for k, v in want.items() if k != "hidden"}, f"{file}, folded")
+
+
 def check_resizing(folder: Path) -> None:
     case = Case.read(folder)
     frame = torch.from_numpy(case.frames()[0, :1])
@@ -101,7 +122,12 @@ def check_resizing(folder: Path) -> None:
         np.testing.assert_array_equal(got.to(torch.uint8), squares, err_msg=name)
 
 
-CHECKS: list[Callable[[Path], None]] = [check_resizing, check_every_step, check_an_unrolled_sequence]
+CHECKS: list[Callable[[Path], None]] = [
+    check_resizing,
+    check_every_step,
+    check_an_unrolled_sequence,
+    check_the_folded_tower_of_the_predictor,
+]
 
 
 def test_there_are_cases_and_each_has_recordings() -> None:
