@@ -1,7 +1,9 @@
 """`sinew eval pearl` as a library: collects what is missing, runs a stage over all pairs and seeds, sums up."""
 
+import math
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -13,16 +15,17 @@ import numpy as np
 
 from sinew_policies.common.episodes import EpisodeSet
 from sinew_policies.common.errors import ConfigError, name_hint
-from sinew_policies.common.report import Metric, Report, Row, rate
+from sinew_policies.common.report import Metric, Report, rate
+from sinew_policies.pearl.reward_scaling import CONTROLS
 from sinew_sim.evaluation import pearl_scores
 from sinew_sim.evaluation.pearl_data import WHOLE, Collection, Labelled, TaskPair, labelled
-from sinew_sim.evaluation.pearl_labels import METHOD, LabelResult, judge_labels
+from sinew_sim.evaluation.pearl_labels import METHOD, judge_labels
+from sinew_sim.evaluation.pearl_results import Kept, StageResult
 from sinew_sim.evaluation.pearl_reward import (
     CLONING,
     ORACLE,
+    REWARDS,
     MethodConfig,
-    PolicyResult,
-    RewardResult,
     Trial,
     judge_policies,
     judge_rewards,
@@ -90,51 +93,66 @@ class Job:
         return self.target_labels == self.config.target_labels[0]
 
 
-Result = LabelResult | RewardResult | PolicyResult
+def run(
+    config: PearlEvalConfig,
+    progress: Progress = lambda what, done, of: None,
+    parts: Path | None = None,
+) -> Report:
+    """Jobs that are done are kept in the folder `parts` until all are, so that an interrupted run goes on.
 
-
-def run(config: PearlEvalConfig, progress: Progress = lambda what, done, of: None) -> Report:
-    """Raises ConfigError and DataError for what cannot be judged."""
+    Raises ConfigError and DataError for what cannot be judged.
+    """
     begun = time.monotonic()
     _collect(config, progress)
     jobs = [
         Job(config, pair, seed, length, few)
         for few, seed, length, pair in product(config.target_labels, config.seeds, config.lengths, config.pairs)
     ]
-    results: list[tuple[Job, Result]] = []
-    rows: list[Row] = []
-    for job, (result, new) in zip(jobs, _results(jobs, config.workers), strict=True):
-        results.append((job, result))
-        rows += new
+    kept = Kept(parts)
+    results = {job: found for job in jobs if (found := kept.load(job)) is not None}
+    left = [job for job in jobs if job not in results]
+    progress(config.stage, len(results), len(jobs))
+    for job, result in zip(left, _results(left, config), strict=True):
+        results[job] = result
+        kept.save(job, result)
         progress(config.stage, len(results), len(jobs))
-    counted = [result for job, result in results if job.counts]
-    metrics = {
-        "labels": _label_metrics,
-        "reward": _reward_metrics,
-        "policy": _policy_metrics,
-    }[config.stage](counted, config.seed)
-    return Report(f"eval pearl --stage {config.stage}", config.seed, time.monotonic() - begun, metrics, rows)
+    counted = [results[job] for job in jobs if job.counts]
+    sums = {"labels": _label_metrics, "reward": _reward_metrics, "policy": _policy_metrics}
+    rows = [row for job in jobs for row in results[job].rows]
+    seconds = time.monotonic() - begun
+    if parts is not None:
+        shutil.rmtree(parts, ignore_errors=True)
+    return Report(
+        f"eval pearl --stage {config.stage}", config.seed, seconds, sums[config.stage](counted, config.seed), rows
+    )
+
+
+def totals(report: Report) -> list[tuple[str, Metric]]:
+    """Success of each kind of policy over all pairs and seeds; empty for the other stages."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in report.rows:
+        success = row.get("policy_success")
+        if isinstance(success, Mapping):
+            done, n = found.get(str(row["method"]), (0, 0))
+            tried = int(success["n"] or 0)
+            found[str(row["method"])] = done + round(float(success["value"] or 0.0) * tried), n + tried
+    return [(name, rate(*found[name])) for name in (METHOD, ORACLE, *CONTROLS, CLONING) if name in found]
 
 
 def _collect(config: PearlEvalConfig, progress: Progress) -> None:
     wanted = [(pair.source, config.source_mixture) for pair in config.pairs]
     wanted += [(pair.target, config.target_mixture) for pair in config.pairs]
     for seed, (task, mix) in product(config.seeds, dict.fromkeys(wanted)):
-        config.collection.get(
-            task,
-            mixture(mix),
-            seed,
-            config.workers,
-            partial(progress, f"{task} ({mix}, seed {seed})"),
-        )
+        what = partial(progress, f"{task} ({mix}, seed {seed})")
+        config.collection.get(task, mixture(mix), seed, config.workers, what)
 
 
-def _results(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Result, tuple[Row, ...]]]:
+def _results(jobs: Sequence[Job], config: PearlEvalConfig) -> Iterator[StageResult]:
     """In the order of the jobs. Labels take a second each and stay here; training goes to child processes."""
-    if workers == 1 or len(jobs) == 1 or jobs[0].config.stage == "labels":
+    if config.workers == 1 or len(jobs) <= 1 or config.stage == "labels":
         yield from map(_judge, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         try:
             yield from pool.map(_judge, jobs)
         except BaseException:
@@ -142,22 +160,19 @@ def _results(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Result, tuple[
             raise
 
 
-def _judge(job: Job) -> tuple[Result, tuple[Row, ...]]:
+def _judge(job: Job) -> StageResult:
     c = job.config
     source = _labelled(c.collection, job.pair.source, c.source_mixture, job.seed, job.length)
     target = _labelled(c.collection, job.pair.target, c.target_mixture, job.seed, job.length)
     if c.stage == "labels":
-        found, controls = judge_labels(
+        return judge_labels(
             job.pair, source, target, job.length, job.target_labels, c.method.align, job.seed, controls=c.controls
         )
-        return found, (found.row, *controls)
     episodes = _episodes(c.collection, job.pair.target, c.target_mixture, job.seed)
     trial = Trial(job.pair, source, target, episodes, job.target_labels, job.seed)
     if c.stage == "reward":
-        rewards = judge_rewards(trial, c.method, None if c.controls else (METHOD, ORACLE))
-        return RewardResult(rewards.rows, rewards.accuracy, {}), rewards.rows  # models stay in their process
-    policies = judge_policies(trial, c.method, rollouts=c.rollouts, steps=c.steps)
-    return policies, policies.rows
+        return judge_rewards(trial, c.method, REWARDS if c.controls else (METHOD, ORACLE))
+    return judge_policies(trial, c.method, rollouts=c.rollouts, steps=c.steps)
 
 
 @cache
@@ -176,57 +191,37 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _label_metrics(results: Sequence[Result], seed: int) -> dict[str, Metric]:
-    found = [r for r in results if isinstance(r, LabelResult)]
-    refused = sum(np.isnan(r.accuracy.value) for r in found)
-    values = [r.accuracy.value for r in found if np.isfinite(r.accuracy.value)]
+def _label_metrics(results: Sequence[StageResult], seed: int) -> dict[str, Metric]:
+    accuracy = [r.estimates["label_accuracy"] for r in results]
+    values = [e.value for e in accuracy if np.isfinite(e.value)]
     metrics = {
-        "label_accuracy": pearl_scores.mean([r.accuracy for r in found], seed),
-        "abstained": pearl_scores.mean([r.abstained for r in found], seed),
-        "refused": rate(int(refused), len(found)),
-        "lowest_label_accuracy": Metric(min(values, default=float("nan")), *(float("nan"),) * 2, len(values)),
+        "label_accuracy": pearl_scores.mean(accuracy, seed),
+        "abstained": pearl_scores.mean([r.estimates["abstained"] for r in results], seed),
+        "lowest_label_accuracy": Metric(
+            min(values, default=math.nan), math.nan, math.nan, len(values), "fraction"
+        ),  # an extreme has no interval
+        "refused": _over_all(results, "refused"),
     }
-    if sum(r.planted for r in found):
-        metrics["plants_accepted"] = rate(sum(r.planted_accepted for r in found), sum(r.planted for r in found))
+    if _over_all(results, "plants_accepted").n:
+        metrics["plants_accepted"] = _over_all(results, "plants_accepted")
     return metrics
 
 
-def _reward_metrics(results: Sequence[Result], seed: int) -> dict[str, Metric]:
-    found = [r for r in results if isinstance(r, RewardResult)]
-    own = pearl_scores.mean([r.accuracy[METHOD] for r in found if METHOD in r.accuracy], seed)
-    both = [r for r in found if METHOD in r.accuracy]
+def _reward_metrics(results: Sequence[StageResult], seed: int) -> dict[str, Metric]:
+    both = [r.estimates for r in results if METHOD in r.estimates]
     return {
-        "pair_accuracy": own,
+        "pair_accuracy": pearl_scores.mean([e[METHOD] for e in both], seed),
         "pair_accuracy_of_oracle": pearl_scores.mean(
-            [pearl_scores.ratio(r.accuracy[METHOD], r.accuracy[ORACLE]) for r in both], seed
+            [pearl_scores.ratio(e[METHOD], e[ORACLE]) for e in both], seed
         ),
-        "refused": rate(len(found) - len(both), len(found)),
+        "refused": _over_all(results, "refused"),
     }
 
 
-def _policy_metrics(results: Sequence[Result], seed: int) -> dict[str, Metric]:
-    found = [r for r in results if isinstance(r, PolicyResult)]
-
-    def over_all(name: str) -> Metric:
-        played = [r.successes[name] for r in found if name in r.successes]
-        return rate(sum(round(m.value * m.n) for m in played), sum(m.n for m in played))
-
-    refused = sum(METHOD not in r.successes for r in found)
-    return {"policy_success": over_all(METHOD), "refused": rate(refused, len(found))}
+def _policy_metrics(results: Sequence[StageResult], seed: int) -> dict[str, Metric]:
+    return {"policy_success": _over_all(results, METHOD), "refused": _over_all(results, "refused")}
 
 
-def summary(report: Report) -> list[tuple[str, Metric]]:
-    """Success of every kind of policy over all pairs and seeds, as the table shows it."""
-    totals: dict[str, list[Metric]] = {}
-    for row in report.rows:
-        found = row.get("policy_success")
-        if isinstance(found, dict):
-            totals.setdefault(str(row["method"]), []).append(
-                Metric(found["value"], found["low"], found["high"], found["n"])
-            )
-    order = [METHOD, ORACLE, "zero", "random", "flipped", CLONING]
-    return [
-        (name, rate(sum(round(m.value * m.n) for m in totals[name]), sum(m.n for m in totals[name])))
-        for name in order
-        if name in totals
-    ]
+def _over_all(results: Sequence[StageResult], name: str) -> Metric:
+    counts = [r.counts[name] for r in results if name in r.counts]
+    return rate(sum(k for k, _ in counts), sum(n for _, n in counts))

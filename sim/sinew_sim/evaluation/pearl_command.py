@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sinew_policies.common import config as configuration
 from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.report import Metric, Report
-from sinew_sim.evaluation.pearl import STAGES, PearlEvalConfig, run, summary
+from sinew_sim.evaluation.pearl import STAGES, PearlEvalConfig, run, totals
 from sinew_sim.evaluation.pearl_data import WHOLE, parse_pairs
 from sinew_sim.evaluation.pearl_reward import MethodConfig
 from sinew_sim.metaworld.mixture import MIXTURES
@@ -94,9 +94,11 @@ def run_command(args: argparse.Namespace) -> int:
                     lines[what] = bar.add_task(what)
                 bar.update(lines[what], completed=done, total=of, visible=done < of or what == config.stage)
 
-            report = run(config, show)
+            parts = args.json.with_name(args.json.name + ".parts") if args.json else None
+            report = run(config, show, parts)
     except KeyboardInterrupt:
-        console.print(f"interrupted; episodes are kept in {config.folder}, the same command goes on from them")
+        results = f", results beside {args.json}" if args.json else ""
+        console.print(f"interrupted; episodes are kept in {config.folder}{results}; the same command goes on")
         return 130
     _print(console, report)
     if args.json:
@@ -135,7 +137,7 @@ def _print(console: "Console", report: Report) -> None:
         note = row.get("verdict") or row.get("refused") or ""
         table.add_row(*place, _share(row[figure]), _share(row.get("abstained"), bare=True), str(note))
     console.print(table)
-    for name, total in summary(report):
+    for name, total in totals(report):
         console.print(f"{name}: {_text(total)}", highlight=False)
     for name, metric in report.metrics.items():
         console.print(f"[bold]{name}[/bold]: {_text(metric)}", highlight=False)

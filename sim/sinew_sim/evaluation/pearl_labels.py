@@ -1,37 +1,31 @@
 """Stage `labels`: how often transferred labels are right, where the method does not abstain.
 
-Every pair is also given to controls: the method as published, random labels, the method's own labels flipped, and
-two plants whose right answer is mirrored. A plant must never be accepted:
+Every pair is also given to controls: the method as published, its coupling without the anchor, the anchor without a
+coupling, random labels, the method's own labels flipped, and plants whose right answer is mirrored. A plant counts
+as accepted unless it is refused, also where the method calls its labels provisional:
 - mirrored-source: the source's labels are inverted, so its preferences contradict what its features show;
+- mirrored-progress: what is near the goal in the target is put far from it and back, its labels stay;
 - mirrored-target: the target's preferences are inverted, which only target labels can tell.
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sinew_policies.common.report import Cell, Row, metric_fields
 from sinew_policies.common.seeds import stream
+from sinew_policies.common.types import F64
 from sinew_policies.pearl.align import AlignConfig, Alignment, align, published
+from sinew_policies.pearl.controls import inverted, mirrored_progress
 from sinew_policies.pearl.labels import PairLabels, from_matrix
-from sinew_policies.pearl.orientation import ACCEPTED
 from sinew_sim.evaluation.pearl_data import WHOLE, Labelled, TaskPair
+from sinew_sim.evaluation.pearl_results import StageResult
 from sinew_sim.evaluation.pearl_scores import Estimate, label_accuracy, share
 
 METHOD = "cpa"
-
-
-@dataclass(frozen=True)
-class LabelResult:
-    """One alignment of one pair, judged."""
-
-    row: Row
-    accuracy: Estimate
-    abstained: Estimate
-    planted_accepted: int  # of the mirrored plants
-    planted: int
 
 
 def judge_labels(
@@ -44,8 +38,8 @@ def judge_labels(
     seed: int,
     *,
     controls: bool,
-) -> tuple[LabelResult, tuple[Row, ...]]:
-    """The method's own result, and the rows of its controls (none unless asked for)."""
+) -> StageResult:
+    """The method's own row first, then those of its controls (none unless asked for)."""
     few = few_labels(target, target_labels, pair, seed)
     begun = time.process_time()
     found = align(source.segments, source.pairs, target.segments, config, target_anchor=few, seed=seed)
@@ -62,15 +56,19 @@ def judge_labels(
     if controls:
         rows = [
             {**about, "method": name, **_figures(pair, other, target, few, seed)}
-            for name, other in _controls(pair, source, target, found, seed).items()
+            for name, other in _controls(pair, source, target, found, config, seed).items()
         ]
-        for name, plant, truth, labels in _plants(source, target, few):
+        for name, plant, truth, labels in _plants(source, target, few, config):
             mirrored = align(plant.segments, plant.pairs, truth.segments, config, target_anchor=labels, seed=seed)
-            planted, accepted = planted + 1, accepted + (mirrored.sign.verdict == ACCEPTED)
+            planted, accepted = planted + 1, accepted + (mirrored.refused is None)
             rows.append({**about, "method": name, **_figures(pair, mirrored, truth, labels, seed)})
     accuracy, abstained = judged(str(pair), found, target, few, seed)
     row: Row = {**about, "method": METHOD, **_figures(pair, found, target, few, seed), "cpu_s": round(cpu_s, 3)}
-    return LabelResult(row, accuracy, abstained, accepted, planted), tuple(rows)
+    return StageResult(
+        (row, *rows),
+        {"label_accuracy": accuracy, "abstained": abstained},
+        {"refused": (int(found.refused is not None), 1), "plants_accepted": (accepted, planted)},
+    )
 
 
 def few_labels(target: Labelled, count: int, pair: TaskPair, seed: int) -> PairLabels | None:
@@ -119,29 +117,39 @@ def _figures(
 
 
 def _controls(
-    pair: TaskPair, source: Labelled, target: Labelled, found: Alignment, seed: int
+    pair: TaskPair, source: Labelled, target: Labelled, found: Alignment, config: AlignConfig, seed: int
 ) -> dict[str, Alignment]:
     n = len(target.z)
     order = stream(seed, "random labels", str(pair)).permutation(n)
     plain = align(source.segments, source.pairs, target.segments, published(), seed=seed)
+    free = align(source.segments, source.pairs, target.segments, replace(config, anchor=""), seed=seed)
     none = np.zeros((n, n), bool)
     return {
         # Published CPA has no sign check: its labels are taken as they come.
         "published": replace(plain, abstained=none),
-        "random": replace(found, z=0.5 + 0.5 * np.sign(order[:, None] - order[None, :]), abstained=none),
+        "unanchored": replace(free, abstained=none),
+        "anchor-alone": replace(found, z=_labels_by(found.utility), abstained=none),
+        "random": replace(found, z=_labels_by(order), abstained=none),
         "flipped": replace(found, z=1.0 - found.z),
     }
 
 
 def _plants(
-    source: Labelled, target: Labelled, few: PairLabels | None
+    source: Labelled, target: Labelled, few: PairLabels | None, config: AlignConfig
 ) -> list[tuple[str, Labelled, Labelled, PairLabels | None]]:
     """(name, source, target, target labels): each is the mirror of a task that is right."""
-    plants = [("mirrored-source", Labelled(source.segments, 1.0 - source.z), target, few)]
+    moved = Labelled(mirrored_progress(target.segments, config.layout), target.z)
+    plants = [
+        ("mirrored-source", Labelled(source.segments, 1.0 - source.z), target, few),
+        ("mirrored-progress", source, moved, few),
+    ]
     if few is not None:
-        inverted = PairLabels(few.pairs, 1.0 - few.z)
-        plants.append(("mirrored-target", source, Labelled(target.segments, 1.0 - target.z), inverted))
+        plants.append(("mirrored-target", source, Labelled(target.segments, 1.0 - target.z), inverted(few)))
     return plants
+
+
+def _labels_by(score: NDArray) -> F64:
+    return 0.5 + 0.5 * np.sign(score[:, None] - score[None, :]).astype(np.float64)
 
 
 def _number(value: float) -> float | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sinew_policies.common.episodes import EpisodeSet
-from sinew_policies.common.report import Cell, Metric, Row, metric_fields, rate
+from sinew_policies.common.report import Cell, Row, metric_fields, rate
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F64
 from sinew_policies.pearl.align import AlignConfig, Alignment, align
@@ -27,11 +27,13 @@ from sinew_policies.pearl.reward_scaling import CONTROLS, control_rewards
 from sinew_policies.pearl.reward_training import RewardTrainingConfig, TrainedReward, train_reward
 from sinew_sim.evaluation.pearl_data import Labelled, TaskPair
 from sinew_sim.evaluation.pearl_labels import METHOD, few_labels
+from sinew_sim.evaluation.pearl_results import StageResult
 from sinew_sim.evaluation.pearl_scores import Estimate, label_accuracy
 from sinew_sim.metaworld.rollout import successes
 
 ORACLE = "oracle"
 CLONING = "cloning"
+REWARDS = (METHOD, ORACLE, "random", "flipped")
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,35 @@ class Trial:
         }
 
 
-@dataclass(frozen=True)
-class RewardResult:
-    rows: tuple[Row, ...]
-    accuracy: dict[str, Estimate]  # by whose labels; without METHOD where the source was refused
-    models: dict[str, TrainedReward]
+def judge_rewards(trial: Trial, config: MethodConfig, names: Sequence[str] = REWARDS) -> StageResult:
+    """Trains a reward from the labels `names`; judges all on the same held-out episodes. Estimates are by name,
+    without METHOD where the source was refused.
+    """
+    return _rewards(trial, config, names)[0]
 
 
-@dataclass(frozen=True)
-class PolicyResult:
-    rows: tuple[Row, ...]
-    successes: dict[str, Metric]  # by method
+def judge_policies(trial: Trial, config: MethodConfig, *, rollouts: int, steps: int) -> StageResult:
+    """Trains the policies and plays each on the same `rollouts` layouts. Counts of successes are by name."""
+    rewards, models = _rewards(trial, config, (METHOD, ORACLE))
+    data = trial.episodes.transitions()
+    learned = {name: m.model.step_rewards(trial.episodes) for name, m in models.items()}
+    # A refused source leaves no reward of its own; the controls are then those of the oracle's.
+    basis = learned.get(METHOD, learned[ORACLE])
+    learned |= {name: control_rewards(name, basis, trial.seed) for name in CONTROLS}
+    policies = dict(zip(learned, train_policies(data, list(learned.values()), config.iql, trial.seed), strict=True))
+    policies[CLONING] = train_cloning(data, config.cloning, trial.seed)
+    found = {name: _played(trial, policy, rollouts, steps) for name, policy in policies.items()}
+    rows = [
+        {**trial.about, "method": name, "policy_success": metric_fields(rate(done, rollouts))}
+        for name, done in found.items()
+    ]
+    counts = {name: (done, rollouts) for name, done in found.items()}
+    return StageResult((*rewards.rows, *rows), counts={**counts, **rewards.counts})
 
 
-def judge_rewards(trial: Trial, config: MethodConfig, names: Sequence[str] | None = None) -> RewardResult:
-    """Trains a reward from each kind of labels, or of those `names`; judges all on the same held-out episodes."""
+def _rewards(
+    trial: Trial, config: MethodConfig, names: Sequence[str]
+) -> tuple[StageResult, dict[str, TrainedReward]]:
     few = few_labels(trial.target, trial.target_labels, trial.pair, trial.seed)
     found = align(
         trial.source.segments,
@@ -92,7 +108,7 @@ def judge_rewards(trial: Trial, config: MethodConfig, names: Sequence[str] | Non
     accuracy: dict[str, Estimate] = {}
     models: dict[str, TrainedReward] = {}
     for name, labels in _labels(trial, found).items():
-        if names is not None and name not in names:
+        if name not in names:
             continue
         if labels is None:
             rows.append({**trial.about, "method": name, "pair_accuracy": None, "refused": found.refused})
@@ -111,22 +127,8 @@ def judge_rewards(trial: Trial, config: MethodConfig, names: Sequence[str] | Non
                 "steps": trained.steps,
             }
         )
-    return RewardResult(tuple(rows), accuracy, models)
-
-
-def judge_policies(trial: Trial, config: MethodConfig, *, rollouts: int, steps: int) -> PolicyResult:
-    """Trains the policies and plays each on the same `rollouts` layouts."""
-    rewards = judge_rewards(trial, config, (METHOD, ORACLE))
-    data = trial.episodes.transitions()
-    learned = {name: m.model.step_rewards(trial.episodes) for name, m in rewards.models.items()}
-    # A refused source leaves no reward of its own; the controls are then those of the oracle's.
-    basis = learned.get(METHOD, learned[ORACLE])
-    learned |= {name: control_rewards(name, basis, trial.seed) for name in CONTROLS}
-    policies = dict(zip(learned, train_policies(data, list(learned.values()), config.iql, trial.seed), strict=True))
-    policies[CLONING] = train_cloning(data, config.cloning, trial.seed)
-    found = {name: _played(trial, policy, rollouts, steps) for name, policy in policies.items()}
-    rows = [{**trial.about, "method": name, "policy_success": metric_fields(m)} for name, m in found.items()]
-    return PolicyResult((*rewards.rows, *rows), found)
+    counts = {"refused": (int(found.refused is not None), 1)}
+    return StageResult(tuple(rows), accuracy, counts), models
 
 
 def _labels(trial: Trial, found: Alignment) -> dict[str, PairLabels | None]:
@@ -156,9 +158,9 @@ def _heldout(trial: Trial, trained: TrainedReward) -> Estimate:
     return label_accuracy(str(trial.pair), says, trial.target.z, test[:, None] & test[None, :], episode, trial.seed)
 
 
-def _played(trial: Trial, policy: Policy, rollouts: int, steps: int) -> Metric:
+def _played(trial: Trial, policy: Policy, rollouts: int, steps: int) -> int:
     done = successes(trial.pair.target, policy.act, episodes=rollouts, steps=steps, seed=trial.seed)
-    return rate(int(done.sum()), rollouts)
+    return int(done.sum())
 
 
 def _finite(value: float) -> float | None:
