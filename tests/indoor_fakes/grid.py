@@ -49,7 +49,7 @@ def exact_distance(free: Free, start: NDArray[np.float64], goal: NDArray[np.floa
         for b in range(a):
             if _sees(places[a], places[b], boxes):
                 lengths[a, b] = np.linalg.norm(places[a] - places[b])
-    return float(dijkstra(lengths, directed=False, indices=0)[1])
+    return float(dijkstra(lengths, directed=False, indices=np.array([0]))[0, 1])
 
 
 def _walls(free: Free) -> NDArray[np.float64]:

@@ -4,24 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from sinew_policies.common.errors import DataError
-from sinew_policies.common.types import F64
-from sinew_sim.indoor.episodes import Episode, EpisodeFile
+from sinew_sim.indoor.episodes import Episode, EpisodeFile, Task
 from sinew_sim.indoor.json_fields import printable
+from sinew_sim.indoor.navmesh import NavMesh, Targets
 
 SAME_PLACE_M = 1e-3
-
-
-class Ground(Protocol):
-    """What the checks ask of a navigation mesh; Habitat's axes."""
-
-    def is_navigable(self, point: F64, /) -> bool: ...
-
-    def geodesic(self, start: F64, goals: F64, /) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -32,21 +23,22 @@ class EpisodeProblem:
     message: str
 
 
-def find_problems(file: EpisodeFile, ground: Ground | None = None) -> tuple[EpisodeProblem, ...]:
+def find_problems(file: EpisodeFile, ground: NavMesh | None = None) -> tuple[EpisodeProblem, ...]:
     """The first problem of each useless episode; `ground`, the scene's mesh, also tells reach in truth.
 
     Without it, reach is what the file's geodesic_distance says. All episodes must lie in the scene of `ground`.
     """
     ids = Counter((e.scene_id, e.episode_id) for e in file.episodes)
+    reach = None if ground is None else _Reach(file, ground, {})
     found = []
     for episode in file.episodes:
-        fault = next(_faults(file, episode, ids[episode.scene_id, episode.episode_id], ground), None)
+        fault = next(_faults(file, episode, ids[episode.scene_id, episode.episode_id], reach), None)
         if fault is not None:
             found.append(EpisodeProblem(episode.episode_id, episode.scene_id, *fault))
     return tuple(found)
 
 
-def require_sound(file: EpisodeFile, ground: Ground | None = None) -> None:
+def require_sound(file: EpisodeFile, ground: NavMesh | None = None) -> None:
     """Raises DataError naming the useless episodes, the first five of them in words."""
     problems = find_problems(file, ground)
     if problems:
@@ -60,7 +52,22 @@ def require_sound(file: EpisodeFile, ground: Ground | None = None) -> None:
         )
 
 
-def _faults(file: EpisodeFile, e: Episode, same_id: int, ground: Ground | None) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class _Reach:
+    """The mesh, and the goals snapped to it so far: episodes share them."""
+
+    file: EpisodeFile
+    ground: NavMesh
+    snapped: dict[str, Targets]
+
+    def distance_m(self, e: Episode) -> float:
+        key = e.episode_id if self.file.task is Task.POINT else self.file.goal_key(e)
+        if self.file.task is Task.POINT or key not in self.snapped:
+            self.snapped[key] = self.ground.targets(self.file.targets(e))
+        return self.ground.geodesic(e.start_position, self.snapped[key])
+
+
+def _faults(file: EpisodeFile, e: Episode, same_id: int, reach: _Reach | None) -> Iterator[tuple[str, str]]:
     if same_id > 1:
         yield (
             "duplicate_id",
@@ -83,11 +90,10 @@ def _faults(file: EpisodeFile, e: Episode, same_id: int, ground: Ground | None) 
     if (distance is not None and distance < SAME_PLACE_M) or nearest < SAME_PLACE_M:
         length = nearest if distance is None else distance
         yield "zero_length", f"it starts at its goal (shortest way {length:.4f} m): SPL is undefined"
-    if ground is not None:
-        start = np.array(e.start_position)
-        if not ground.is_navigable(start):
+    if reach is not None:
+        if not reach.ground.is_navigable(e.start_position):
             yield "start_off_mesh", f"its start {_place(e.start_position)} is not on the navigation mesh"
-        elif math.isinf(ground.geodesic(start, targets)):
+        elif math.isinf(reach.distance_m(e)):
             yield "unreachable_goal", f"no way on the navigation mesh leads to any of its {len(targets)} targets"
 
 
