@@ -117,6 +117,6 @@ def _print(results: list[Timed], agreements: list[Agreement], threads: int) -> N
     for a in agreements:
         console.print(
             f"{a.precision}: against the recordings, image codes differ by at most {a.code_error:.1e} (their "
-            f"spread is {a.code_spread:.3f}), log-probabilities by {a.log_prob_error:.1e}; likeliest action equal in "
-            f"{a.same_action} of {a.steps} steps"
+            f"spread is {a.code_spread:.3f}), log-probabilities by {a.log_prob_error:.1e}; likeliest action equal "
+            f"in {a.same_action} of {a.steps} steps"
         )
