@@ -43,10 +43,10 @@ def joined(rank: int, processes: int, rendezvous: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def run_together(processes: int, folder: Path, work: Callable[[int], T]) -> T:
-    """`work(rank)` in `processes` processes of this machine; returns what rank 0, this process, returned.
+def run_together(processes: int, folder: Path, own: Callable[[], T], work: Callable[[int], object]) -> T:
+    """`own()` as rank 0 in this process, beside `work(rank)` in others of this machine; returns what `own` did.
 
-    `work` must be picklable. Raises TrainingProcessDied where another one ended early, its message printed.
+    `work` must be picklable. Raises TrainingProcessDied where another process ended early, its message printed.
     """
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nothing listens beyond this machine
     meeting = folder / f".rendezvous-{uuid.uuid4().hex}"
@@ -63,7 +63,7 @@ def run_together(processes: int, folder: Path, work: Callable[[int], T]) -> T:
     signal.signal(signal.SIGINT, before)
     try:
         with joined(0, processes, rendezvous):
-            return work(0)
+            return own()
     except RuntimeError as fault:
         if any(process.exitcode not in (None, 0) for process in others) or "closed by peer" in str(fault):
             raise TrainingProcessDied(
@@ -73,13 +73,13 @@ def run_together(processes: int, folder: Path, work: Callable[[int], T]) -> T:
         raise
     except BaseException:
         for process in others:
-            process.terminate()
+            process.kill()
         raise
     finally:
         for process in others:
             process.join(30.0)
             if process.is_alive():
-                process.terminate()
+                process.kill()
         meeting.unlink(missing_ok=True)
 
 

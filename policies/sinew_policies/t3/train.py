@@ -46,21 +46,33 @@ def train(config: TrainConfig) -> Trained:
     sources = sources_of(sets, config)
     if started_by_torchrun():
         rank, processes = torchrun_place()
+        config = replace(config, processes=processes)
+        trainer = _trainer(config, sources, rank)
         if rank == 0:
             _claim(config, sets)
         with joined(rank, processes, "env://"):
-            return _work(replace(config, processes=processes), sources, rank)
+            return _run(trainer)
+    trainer = _trainer(config, sources, 0)
     _claim(config, sets)
-    work = partial(_work, config, sources)
-    return work(0) if config.processes == 1 else run_together(config.processes, config.out, work)
+    own = partial(_run, trainer)
+    if config.processes == 1:
+        return own()
+    return run_together(config.processes, config.out, own, partial(_run_another, config, sources))
 
 
-def _work(config: TrainConfig, sources: Sequence[Source], rank: int) -> Trained:
+def _trainer(config: TrainConfig, sources: Sequence[Source], rank: int) -> Trainer:
     sensors = tuple(sorted({s.data.info.sensor for s in sources}))
     heads = tuple(sorted({s.head for s in sources}))
-    trainer = Trainer(config, starting_network(config, sensors, heads), sources, rank)
+    return Trainer(config, starting_network(config, sensors, heads), sources, rank)
+
+
+def _run(trainer: Trainer) -> Trained:
     finished = trainer.run()
     return Trained(finished, trainer.best, tuple(trainer.history))
+
+
+def _run_another(config: TrainConfig, sources: Sequence[Source], rank: int) -> None:
+    _run(_trainer(config, sources, rank))
 
 
 def _claim(config: TrainConfig, sets: Sequence[DataSet]) -> None:

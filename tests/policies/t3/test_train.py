@@ -1,0 +1,88 @@
+import json
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from policies.t3.touch_sets import SHAPE, write_set
+
+from sinew_policies.common import cli
+from sinew_policies.t3.trainer import BEST_FOLDER
+
+SHAPE_WORDS = ",".join(f"{n}={getattr(SHAPE, n)}" for n in SHAPE.__dataclass_fields__)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> object:
+    before = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_set(folder / "key", ("pose_estimation_6d_mini",), 24, 12, indenters=("key",))
+    write_set(folder / "probe", ("cls_cnc", "variance_estimation"), 24, 12)
+    return folder
+
+
+def run(stage: str, data: Path, out: Path, *words: str) -> int:
+    short = ("--steps", "2", "--batch", "8", "--validate-every", "1", "--lr", "1e-3", "--json", f"{out}.json")
+    return cli.main(["train", "t3", stage, "--data", str(data), "--out", str(out), *short, *words])
+
+
+def test_the_three_stages_and_their_reports(data: Path, tmp_path: Path) -> None:
+    assert run("pretrain", data, tmp_path / "pre", "--shape", SHAPE_WORDS) == 0
+    assert run("supervise", data, tmp_path / "sup", "--from", str(tmp_path / "pre" / BEST_FOLDER)) == 0
+    start = (
+        "--from",
+        str(tmp_path / "sup" / BEST_FOLDER),
+        "--freeze-encoder",
+        "--freeze-trunk",
+        "--unfreeze-at",
+        "1",
+    )
+    assert run("finetune", data, tmp_path / "fin", "--task", "pose_estimation_6d_mini", *start) == 0
+
+    pre, sup, fin = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("pre", "sup", "fin"))
+    assert [r["command"] for r in (pre, sup, fin)] == [
+        f"train t3 {s}" for s in ("pretrain", "supervise", "finetune")
+    ]
+    assert set(pre["metrics"]) == {"validation_loss"}
+    assert set(fin["metrics"]) == {"validation_loss", "translation_rmse", "rotation_rmse"}
+    assert fin["metrics"]["translation_rmse"]["unit"] == "mm"
+    row = fin["rows"][0]
+    assert row["source"] == "key/pose_estimation_6d_mini"
+    assert row["translation_rmse_of_mean"]["low"] < row["translation_rmse_of_mean"]["value"]
+    assert "probe_cls_cnc_accuracy" in sup["metrics"]
+    assert "probe_variance_estimation_rmse" in sup["metrics"]
+    assert [r["step"] for r in sup["rows"] if "step" in r] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("stage", "words", "message"),
+    [
+        ("supervise", ["--shape", "widht=32"], r"there is no setting 'widht'; did you mean 'width'\?"),
+        ("supervise", ["--shape", "width"], "'width' in --shape has no '='"),
+        ("supervise", ["--shape", "width=wide"], "--shape width is 'wide'; expected a number"),
+        ("supervise", ["--shape", "width=30,n_heads=4"], "width 30 with 4 attention heads"),
+        ("supervise", ["--tasks", "cls_cn"], "no set has labels for cls_cn"),
+        ("supervise", ["--sets", "kye"], "has no set kye; it holds: key, probe"),
+        ("supervise", ["--batch", "100"], "has 24 samples, fewer than a batch of 100"),
+        ("supervise", ["--from", "/nowhere"], "component folder /nowhere does not exist"),
+        ("finetune", ["--task", "cls_cnc", "--freeze-trunk"], "name a component folder to start from with --from"),
+        ("pretrain", ["--mix", "best"], "unknown mixing rule 'best'"),
+    ],
+)
+def test_bad_words_are_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str, words: list[str], message: str
+) -> None:
+    given = ["--shape", SHAPE_WORDS, *words] if "--shape" not in words else words
+    code = run(stage, data, tmp_path / "out", *given)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2
+    assert error.startswith("sinew: ")
+    assert re.search(message, error)
+    assert list(tmp_path.iterdir()) == []  # nothing was begun
