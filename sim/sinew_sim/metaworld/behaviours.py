@@ -146,7 +146,7 @@ def _misled(task: str, mix: QualityMix, rng: np.random.Generator) -> Act:
 def _turning(kind: str, task: str, mix: QualityMix, turn: int, rng: Rng) -> Act:
     """Up to step `turn` exactly what the noisy expert did, so that it has not succeeded by then."""
     noisy, own = _noisy(expert(task), mix, rng("noise")), rng("after")
-    drift = own.uniform(-1.0, 1.0, ACTION_DIM)
+    astray = _astray(task, mix, own)
     back: list[F64] = []  # what was played, to be undone from its end
 
     def act(step: int, observation: F64) -> F64:
@@ -156,9 +156,18 @@ def _turning(kind: str, task: str, mix: QualityMix, turn: int, rng: Rng) -> Act:
         if kind == "retreat":
             undone = -back.pop() if back else np.zeros(ACTION_DIM)
             return undone + own.normal(0.0, 0.1, ACTION_DIM)
-        return drift + own.normal(0.0, 0.1, ACTION_DIM)
+        return astray(step, observation)
 
     return act
+
+
+def _astray(task: str, mix: QualityMix, rng: np.random.Generator) -> Act:
+    drift = rng.uniform(-1.0, 1.0, ACTION_DIM)
+
+    def drifting(_step: int, _observation: F64) -> F64:
+        return drift + rng.normal(0.0, 0.1, ACTION_DIM)
+
+    return (drifting, _wander(task, mix, rng), _wrong_task(task, mix, rng))[rng.integers(3)]
 
 
 def _act(policy: Expert, observation: F64) -> F64:

@@ -2,8 +2,9 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import fields
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,8 +18,7 @@ from sinew_sim.metaworld.mixture import GRADED, QualityMix, kinds
 from sinew_sim.metaworld.tasks import canonical
 
 Progress = Callable[[int, int], None]  # episodes kept, episodes wanted
-_ROUND = 20  # episodes between two saves
-_PATIENCE = 20  # candidates per wanted episode before a success cap counts as out of reach
+_ATTEMPTS = 60  # to play an episode that turns out as its mixture wants
 
 
 def collect(
@@ -36,7 +36,7 @@ def collect(
 
     With a `folder` the set is read from it where it exists, and otherwise saved in it, round by round: an
     interrupted collection goes on where it stopped.
-    Raises ConfigError for an unknown task, numbers outside their range or a success cap that nothing meets.
+    Raises ConfigError for an unknown task, numbers outside their range or a mixture that cannot be met.
     """
     task = canonical(task)
     if episodes < 1 or processes < 1 or not 1 <= steps <= HORIZON_STEPS:
@@ -51,27 +51,20 @@ def collect(
         return found
     parts = file.with_suffix(".parts") if file is not None else None
     kept: list[Episode] = []
-    candidate = 0
     with _Workers(processes) as workers:
         while len(kept) < episodes:
-            if candidate >= _PATIENCE * episodes:
-                raise ConfigError(
-                    f"task '{task}': of {candidate} episodes only {len(kept)} meet mixture '{mixture.name}' "
-                    f"with at most {mixture.success_cap:.0%} successes; raise it or give experts less share"
-                )
-            part = parts / f"{candidate:05d}.hdf5" if parts is not None else None
+            first = len(kept)
+            part = parts / f"{first:05d}.hdf5" if parts is not None else None
             fresh = _saved_part(part) if part is not None else None
             if fresh is None:
                 # A round's kinds depend on its place alone, so a resumed collection meets the same ones.
-                chosen = kinds(mixture, _ROUND, seed, task, candidate)
-                fresh = workers.record(task, chosen, mixture, steps, seed, candidate)
+                chosen = kinds(mixture, mixture.period, seed, task, first)
+                fresh = workers.record(task, chosen, mixture, steps, seed, first)
                 if part is not None:
                     episode_hdf5.write(part, EpisodeSet(task, fresh))
-            candidate += _ROUND
-            kept.extend(_capped(fresh, sum(e.succeeded for e in kept), int(mixture.success_cap * episodes)))
-            kept = kept[:episodes]
-            progress(len(kept), episodes)
-    found = EpisodeSet(task, tuple(kept))
+            kept.extend(fresh)
+            progress(min(len(kept), episodes), episodes)
+    found = EpisodeSet(task, tuple(kept[:episodes]))
     if file is not None and parts is not None:
         episode_hdf5.write(file, found, env_kwargs={"seed": seed, "steps": steps, "mixture": mixture.name})
         shutil.rmtree(parts, ignore_errors=True)
@@ -80,15 +73,11 @@ def collect(
 
 def data_file(folder: Path, task: str, episodes: int, steps: int, seed: int, mixture: QualityMix) -> Path:
     """Where `collect` keeps that set; a mixture that was changed has another name."""
-    tag = hashlib.sha256(repr(mixture).encode()).hexdigest()[:8]
+    settings = [
+        (f.name, getattr(mixture, f.name)) for f in fields(mixture)[1:] if f.default != getattr(mixture, f.name)
+    ]
+    tag = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
     return folder / f"{canonical(task)}_{mixture.name}-{tag}_{episodes}x{steps}_seed{seed}.hdf5"
-
-
-def _capped(episodes: tuple[Episode, ...], successes: int, cap: int) -> Iterator[Episode]:
-    for episode in episodes:
-        successes += episode.succeeded
-        if not episode.succeeded or successes <= cap:
-            yield episode
 
 
 def _saved_part(part: Path) -> tuple[Episode, ...] | None:
@@ -128,7 +117,16 @@ class _Workers:
 
 
 def _play(task: str, kind: str, mix: QualityMix, steps: int, seed: int, number: int) -> Episode:
-    return record(_environment(task), kind, mix, steps, seed, number)
+    for attempt in range(_ATTEMPTS):
+        names = (number, attempt) if attempt else (number,)
+        episode = record(_environment(task), kind, mix, steps, seed, *names)
+        if not mix.only_experts_succeed or episode.succeeded == (kind == "expert"):
+            return episode
+    wanted = "succeeded" if kind == "expert" else "failed"
+    raise ConfigError(
+        f"task '{task}': none of {_ATTEMPTS} episodes of kind '{kind}' {wanted} within {steps} steps, as mixture "
+        f"'{mix.name}' wants; take more steps or another mixture"
+    )
 
 
 @cache

@@ -19,11 +19,11 @@ class QualityMix:
     wrong-task: the noisy expert of another task
     random: uniform actions, a new one each step, which hardly move the hand
     wander: random actions that change slowly, which carry the hand about
-    partial: the noisy expert up to a part of its way to success, from there in one random direction
+    partial: the noisy expert up to a part of its way to success, from there it drifts, wanders or does another task
     retreat: the same, but from there it undoes the expert's motion
     misled: the noisy expert that sees object and goal shifted by an offset drawn per episode: near misses
 
-    Raises ConfigError for a share, range or cap outside its domain.
+    Raises ConfigError for a share or range outside its domain.
     """
 
     name: str
@@ -39,7 +39,8 @@ class QualityMix:
     epsilon_range: tuple[float, float] = (0.3, 0.9)
     way_range: tuple[float, float] = (0.3, 0.98)  # part of the way to success at which partial and retreat turn
     offset_m: tuple[float, float] = (0.03, 0.12)
-    success_cap: float = 1.0  # episodes that succeed beyond this share are dropped and replaced
+    only_experts_succeed: bool = False  # what turns out otherwise is dropped and played anew
+    period: int = 20  # so many episodes in a row have the shares, as near as whole numbers allow
 
     def __post_init__(self) -> None:
         shares = self.shares
@@ -52,8 +53,8 @@ class QualityMix:
                 raise ConfigError(
                     f"mixture '{self.name}': {name} is ({low}, {high}); expected 0 <= low <= high <= {top}"
                 )
-        if not 0 <= self.success_cap <= 1:
-            raise ConfigError(f"mixture '{self.name}': success_cap is {self.success_cap}; expected 0 to 1")
+        if self.period < 1:
+            raise ConfigError(f"mixture '{self.name}': period is {self.period}; expected 1 or more")
 
     @property
     def shares(self) -> dict[str, float]:
@@ -62,7 +63,17 @@ class QualityMix:
 
 GRADED = QualityMix("graded", expert=0.5, epsilon=0.2, wrong_task=0.15, random=0.15)
 # Hardly any success: imitating it fails, while parts of the way are in it many times.
-SCARCE = QualityMix("scarce", expert=0.05, partial=0.4, wrong_task=0.3, wander=0.25, success_cap=0.04)
+SCARCE = QualityMix(
+    "scarce",
+    expert=0.04,
+    partial=0.48,
+    wrong_task=0.28,
+    wander=0.2,
+    sigma=(0.0, 0.4),
+    way_range=(0.2, 1.0),
+    only_experts_succeed=True,
+    period=25,
+)
 MIXTURES = {mix.name: mix for mix in (GRADED, SCARCE)}
 
 
