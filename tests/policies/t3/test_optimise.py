@@ -1,0 +1,58 @@
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from policies.t3.touch_sets import SHAPE
+
+from sinew_policies.t3.optimise import Freezer, learning_rate, make_optimiser, set_learning_rate
+from sinew_policies.t3.starting import starting_network
+from sinew_policies.t3.train_config import Shape, TrainConfig
+
+CONFIG = TrainConfig("supervise", Path(), Path(), 100, shape=SHAPE)
+
+
+@pytest.mark.parametrize(("step", "published"), [(1, 9.997533048548475e-05), (10, 9.755307053217622e-05)])
+def test_the_learning_rate_is_the_published_cosine(step: int, published: float) -> None:
+    assert learning_rate(step, 100, 1e-4, 1e-8) == pytest.approx(published, rel=1e-9)
+
+
+def test_the_learning_rate_ends_at_its_floor_and_stays() -> None:
+    rates = [learning_rate(s, 50, 1e-3, 1e-8) for s in range(60)]
+    assert rates[0] == 1e-3
+    assert rates[50] == rates[59] == 1e-8
+    assert all(a >= b for a, b in pairwise(rates))
+
+
+def test_everything_but_the_trunk_may_have_its_own_rate() -> None:
+    config = replace(CONFIG, other_lr_scale=0.5)
+    network = starting_network(config, ("mini",), ("cls_cnc",))
+    optimiser = make_optimiser(network, config)
+    set_learning_rate(optimiser, 0, config)
+    trunk, others = optimiser.param_groups
+    assert trunk["lr"] == 1e-4
+    assert others["lr"] == 0.5e-4
+    counted = sum(len(group["params"]) for group in optimiser.param_groups)
+    assert counted == len(list(network.parameters()))
+
+
+def test_fixed_positions_of_reconstruction_are_never_trained() -> None:
+    config = replace(CONFIG, stage="pretrain", freeze_trunk=True, unfreeze_at=1, start=Path("somewhere"))
+    network = starting_network(replace(config, start=None, freeze_trunk=False, unfreeze_at=None), ("mini",), ())
+    freezer = Freezer(network, replace(config, freeze_encoder=True))
+    for step, free in ((0, False), (1, True)):
+        freezer.apply(step)
+        assert network.trunk.norm.weight.requires_grad == free
+        assert network.encoder("mini").cls_token.requires_grad == free
+        assert not network.encoder("mini").pos_embed.requires_grad
+
+
+def test_a_new_network_follows_seed_and_shape() -> None:
+    a, b, c = (
+        starting_network(replace(CONFIG, seed=s), ("mini", "wedge"), ("cls_cnc",)).state_dict() for s in (0, 0, 1)
+    )
+    assert all(torch.equal(a[n], b[n]) for n in a)
+    assert any(not torch.equal(a[n], c[n]) for n in a)
+    assert a["trunk.norm.weight"].shape == (SHAPE.width,)
+    assert Shape.of_size("small").width == 384
