@@ -13,12 +13,19 @@ from sinew_policies.common.types import F64, I32
 
 
 def search(
-    source: F64, target: F64, linear: F64 | None = None, alpha: float = 1.0, *, rounds: int = 8, seed: int = 0
+    source: F64,
+    target: F64,
+    linear: F64 | None = None,
+    alpha: float = 1.0,
+    *,
+    rounds: int = 8,
+    patience: float = 4.0,
+    seed: int = 0,
 ) -> tuple[I32, F64]:
     """A low-energy permutation of each of B problems, in the notation and units of `enumeration`.
 
-    Starts from the points ranked by mean distance, with and against the order, and from random orders: `rounds`
-    starts in all, each followed by descent and a taboo search of 4 M moves.
+    Starts from the points ranked by mean distance, then from random orders: `rounds` starts in all. Each is
+    followed by descent and a taboo search, which ends after `patience` * M moves without gain.
 
     Returns (permutation (B, M), energy (B,)).
     """
@@ -31,7 +38,9 @@ def search(
     starts = np.empty((b, rounds, m), np.int32)
     for k in range(rounds):
         starts[:, k] = _ranked(A, B) if k == 0 else rng.permuted(np.tile(np.arange(m), (b, 1)), axis=1)
-    permutation, energy = _search(A, B, cost, structure, starts, rng.random((b, rounds, 4 * m)))
+    permutation, energy = _search(
+        A, B, cost, structure, starts, rng.random((b, rounds, max(1, round(patience * m))))
+    )
     return permutation, energy
 
 

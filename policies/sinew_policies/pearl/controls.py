@@ -32,5 +32,6 @@ def inverted(labels: PairLabels) -> PairLabels:
 
 def _reflected(offset: np.ndarray, goal: np.ndarray) -> F32:
     distance = np.linalg.norm(offset, axis=-1, keepdims=True)
-    direction = offset / np.maximum(distance, 1e-9)
+    somewhere = np.broadcast_to([1.0, 0.0, 0.0], offset.shape)  # for what lies in the goal itself
+    direction = np.where(distance > 1e-9, offset / np.maximum(distance, 1e-9), somewhere)
     return (goal + direction * (distance.max() - distance)).astype(np.float32)

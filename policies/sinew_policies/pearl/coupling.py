@@ -83,6 +83,7 @@ class CouplingConfig:
     epsilon: float = 0.05  # proximal step of "proximal" and "batch"; smaller is sharper and more fragile
     max_iter: int = 100
     rounds: int = 1  # starts of "assignment"
+    patience: float = 1.0  # of "assignment": moves without gain before it stops, in multiples of M
     rank: int = 8  # of "low_rank"
     device: str = "cpu"  # torch device of "batch" and, if not cpu, of POT's other solvers
 
@@ -91,7 +92,7 @@ class CouplingConfig:
             raise ConfigError(f"there is no coupling solver '{self.solver}'; {name_hint(self.solver, SOLVERS)}")
         if not 0.0 <= self.alpha <= 1.0:
             raise ConfigError(f"coupling alpha is {self.alpha}; expected 0 (linear cost) to 1 (structure)")
-        for name in ("epsilon", "max_iter", "rounds", "rank"):
+        for name in ("epsilon", "max_iter", "rounds", "patience", "rank"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"coupling {name} is {getattr(self, name)}; expected more than 0")
 
@@ -216,7 +217,7 @@ def _enumeration(p: Problems, c: CouplingConfig, seed: int) -> F64:
 
 
 def _assignment(p: Problems, c: CouplingConfig, seed: int) -> F64:
-    return _plans(search(p.source, p.target, p.linear, c.alpha, rounds=c.rounds, seed=seed)[0])
+    return _plans(search(p.source, p.target, p.linear, c.alpha, rounds=c.rounds, patience=c.patience, seed=seed)[0])
 
 
 SOLVERS: dict[str, Solver] = {
