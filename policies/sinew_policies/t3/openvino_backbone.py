@@ -1,11 +1,12 @@
 """Encoder and trunk through OpenVINO on the CPU (extra `quant`): float32, bfloat16, or int8 after calibration.
 
-One compiled model per sensor, any batch. int8 keeps what quantisation hurts in float; how near the outcome is to
-float32 depends on the weights and on the calibration images, so measure it with `agreement`.
+One compiled model per sensor, any batch. With int8 only matrix products are integers, the rest is float; how near
+the outcome is to float32 depends on the weights and on the calibration images, so measure it with `agreement`.
 """
 
 import hashlib
 import importlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from sinew_policies.common.errors import CheckpointError, ConfigError, MissingExtra, name_hint
+from sinew_policies.t3.backbone import Backbone
 from sinew_policies.t3.network import T3
 
 PRECISIONS = ("f32", "bf16", "int8")
 EXTRA = "quant"
 
-_HINT = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
 _LEAST_IMAGES = 8
 
 
@@ -33,6 +34,7 @@ class Agreement:
     """Of tokens with those of plain torch."""
 
     cosine: float  # lowest over images, all tokens of an image as one vector
+    centred_cosine: float  # the same after the mean over the images is taken out of both; NaN for one image
     max_error: float
     scale: float  # root mean square of the reference tokens
 
@@ -61,9 +63,8 @@ class OpenVINOBackbone:
         self._compiled: dict[str, Any] = {}
         openvino = _require("openvino")
         core = openvino.Core()
-        _refuse_unsupported(core, precision)
         settings = {
-            "INFERENCE_PRECISION_HINT": _HINT[precision],
+            "INFERENCE_PRECISION_HINT": _float_type(core, precision),
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
@@ -93,12 +94,21 @@ class OpenVINOBackbone:
 
 
 @torch.inference_mode()
-def agreement(network: T3, backbone: OpenVINOBackbone, sensor: str, images: Tensor) -> Agreement:
+def agreement(network: T3, backbone: Backbone, sensor: str, images: Tensor) -> Agreement:
     """Of `backbone` with the network on preprocessed images (B, 3, H, W)."""
     want = network.tokens(sensor, images).flatten(1).double()
     got = backbone.tokens({sensor: images})[sensor].flatten(1).double()
-    cosine = nn.functional.cosine_similarity(got, want, dim=1)
-    return Agreement(float(cosine.min()), float((got - want).abs().max()), float(want.square().mean().sqrt()))
+    mean = want.mean(0)
+    return Agreement(
+        _lowest_cosine(got, want),
+        _lowest_cosine(got - mean, want - mean) if len(images) > 1 else math.nan,
+        float((got - want).abs().max()),
+        float(want.square().mean().sqrt()),
+    )
+
+
+def _lowest_cosine(a: Tensor, b: Tensor) -> float:
+    return float(nn.functional.cosine_similarity(a, b, dim=1).min())
 
 
 class _TokensOfSensor(nn.Module):
@@ -165,7 +175,11 @@ def _fingerprint(openvino: ModuleType, network: T3, sensor: str, images: Tensor 
     return digest.hexdigest()[:32]
 
 
-def _refuse_unsupported(core: Any, precision: str) -> None:
+def _float_type(core: Any, precision: str) -> str:
+    """Type of what is not int8: bf16 beside int8 where the processor has it, for it costs no more accuracy.
+
+    Raises ConfigError when the processor lacks the precision.
+    """
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     needed = {"f32": "FP32", "bf16": "BF16", "int8": "INT8"}[precision]
     if needed not in capabilities:
@@ -173,6 +187,7 @@ def _refuse_unsupported(core: Any, precision: str) -> None:
             f"this processor does not compute in {precision} (it offers {', '.join(capabilities)}); use "
             "the torch backend or another precision"
         )
+    return "bf16" if precision != "f32" and "BF16" in capabilities else "f32"
 
 
 def _require(package: str) -> ModuleType:
