@@ -19,16 +19,16 @@ from torch import Tensor
 from sinew_policies.common.errors import CheckpointError
 
 _DTYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
+    "torch.DoubleStorage": torch.float64,
+    "torch.FloatStorage": torch.float32,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
 }
 _MAX_PICKLE_BYTES = 256 << 20  # structure only: numbers lie outside it
 _MAX_DEPTH = 64
@@ -69,7 +69,7 @@ def is_archive(path: Path) -> bool:
 
 
 def read_archive(path: Path) -> object:
-    """What was saved: tensors on the CPU, plain containers, and an `Inert` for every other object.
+    """What was saved: plain containers, and an `Inert` for every other object; `tensors_of` finds the tensors.
 
     Raises CheckpointError where the file is damaged, compressed, or not in this format.
     """
@@ -93,8 +93,8 @@ def tensors_of(root: object) -> dict[str, Tensor]:
 
 
 def _walk(node: object, name: str, above: set[int], depth: int) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(node, Tensor):
-        yield name, node
+    if isinstance(node, _Held | Tensor):
+        yield name, node.tensor if isinstance(node, _Held) else node
         return
     if not isinstance(node, Mapping) or id(node) in above:
         return
@@ -104,6 +104,17 @@ def _walk(node: object, name: str, above: set[int], depth: int) -> Iterator[tupl
     for key, child in children.items():
         if isinstance(key, str):
             yield from _walk(child, f"{name}.{key}" if name else key, above | {id(node)}, depth + 1)
+
+
+class _Held:
+    """A tensor that a pickle can hand on but not alter."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __setstate__(self, _: object) -> None: ...
 
 
 class _Reader:
@@ -154,7 +165,8 @@ def _unpickler(stream: BytesIO, reader: _Reader) -> pickle.Unpickler:
     """Everything that a pickle can name is made here anew, so that it cannot alter anything beyond itself."""
     made: dict[str, object] = {}
 
-    def tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
+    def tensor(held: _Held, offset: int, size: Any, stride: Any, *_: object) -> _Held:
+        storage = held.tensor
         shape: tuple[int, ...] = tuple(int(s) for s in size)
         steps: tuple[int, ...] = tuple(int(s) for s in stride)
         last = offset + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
@@ -163,16 +175,12 @@ def _unpickler(stream: BytesIO, reader: _Reader) -> pickle.Unpickler:
                 f"{reader.path}: a tensor of shape {shape} reaches beyond its {len(storage)} numbers; "
                 "download the file again"
             )
-        return storage.as_strided(shape, steps, offset).clone()
+        return _Held(storage.as_strided(shape, steps, offset).clone())
 
-    def parameter(data: Tensor, *_: object) -> Tensor:
+    def parameter(data: _Held, *_: object) -> _Held:
         return data
 
-    recipes = {
-        "torch._utils._rebuild_tensor_v2": tensor,
-        "torch._utils._rebuild_parameter": parameter,
-        **{f"torch.{name}": dtype for name, dtype in _DTYPES.items()},
-    }
+    recipes = {"torch._utils._rebuild_tensor_v2": tensor, "torch._utils._rebuild_parameter": parameter}
 
     class Restricted(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> object:
@@ -183,10 +191,14 @@ def _unpickler(stream: BytesIO, reader: _Reader) -> pickle.Unpickler:
                 made[full] = type("Inert", (Inert,), {"origin": full})
             return made[full]
 
-        def persistent_load(self, pid: Any) -> Tensor:
-            kind, dtype, key, _, count = pid
-            if kind != "storage" or not isinstance(dtype, torch.dtype):
-                raise CheckpointError(f"{reader.path} refers to {pid!r}; expected numbers of a known type")
-            return reader.storage(dtype, str(key), int(count))
+        def persistent_load(self, pid: Any) -> _Held:
+            kind, storage, key, _, count = pid
+            dtype = _DTYPES.get(getattr(storage, "origin", ""))
+            if kind != "storage" or dtype is None:
+                known = ", ".join(_DTYPES)
+                raise CheckpointError(
+                    f"{reader.path} refers to numbers of type {storage!r}; expected one of {known}"
+                )
+            return _Held(reader.storage(dtype, str(key), int(count)))
 
     return Restricted(stream)

@@ -1,5 +1,6 @@
 """PyTorch files are read without running what is in them; damaged ones are refused by name."""
 
+import contextlib
 import io
 import pickle
 import zipfile
@@ -87,6 +88,21 @@ def test_a_program_is_read_as_its_numbers(tmp_path: Path) -> None:
     assert found.keys() == net.state_dict().keys()
     for name, tensor in net.state_dict().items():
         assert torch.equal(found[name], tensor), name
+
+
+def test_a_pickle_cannot_reach_what_it_names(saved: Path) -> None:
+    """Attributes set on a class, a recipe or a tensor (opcode BUILD with a slot state) touch nothing of ours."""
+    slots = b"N}X\x01\x00\x00\x00xK\x01s\x86b"  # (None, {"x": 1}), then BUILD
+    for name in (b"torch\nFloatStorage", b"torch._utils\n_rebuild_tensor_v2", b"collections\nOrderedDict"):
+        evil = rewritten(
+            saved, saved.with_name("evil.pth"), {"data.pkl": b"\x80\x02c" + name + b"\n" + slots + b"."}
+        )
+        with contextlib.suppress(CheckpointError):
+            read_archive(evil)
+    assert not hasattr(torch.float32, "x")
+    assert not hasattr(OrderedDict, "x")
+    assert not hasattr(Inert, "x")
+    assert torch.equal(tensors_of(read_archive(saved))["w"], torch.ones(100))
 
 
 def rewritten(source: Path, target: Path, change: dict[str, bytes | None], compression: int = 0) -> Path:
