@@ -56,9 +56,9 @@ class SmallPolicyConfig:
 class SmallPolicy(ActorCritic):
     """Rows of pixels through PSL's stages at small width.
 
-    Like the published network: a small perception module fuses view and goal, where CLIP's place is taken by a
-    learned likeness of every column to the goal; its code is joined with a second, goal-free code of the view and
-    the previous action, and given to an LSTM with linear actor and critic.
+    Like the published network: one encoder codes view and goal (here column by column), a small perception module
+    fuses them (here with the cosine of every column to the goal), its code is joined with a second, goal-free code
+    of the view and the previous action, and given to an LSTM with linear actor and critic.
     Observations: `view` and `goal` (T, N, columns, channels). State (N, 2, hidden) = [h, c].
     """
 
@@ -67,8 +67,10 @@ class SmallPolicy(ActorCritic):
         self.config: SmallPolicyConfig = config
         c = config
         pixels = c.columns * c.channels
-        self.column = nn.Linear(c.channels, c.column_code)
-        self.goal = nn.Sequential(nn.Linear(pixels, c.code), nn.ReLU(), nn.Linear(c.code, c.column_code))
+        self.column = nn.Sequential(
+            nn.Linear(c.channels, c.column_code), nn.ReLU(), nn.Linear(c.column_code, c.column_code)
+        )
+        self.goal_weights = nn.Parameter(torch.zeros(c.columns))  # of the goal's columns, before softmax
         self.perception = nn.Sequential(
             nn.Linear(pixels + c.columns + c.column_code, c.code), nn.ReLU(), nn.Linear(c.code, c.code)
         )
@@ -89,8 +91,9 @@ class SmallPolicy(ActorCritic):
     def forward(
         self, observations: Mapping[str, Tensor], previous_actions: Tensor, masks: Tensor, state: Tensor
     ) -> Evaluation:
-        view, goal = observations["view"], self.goal(observations["goal"].flatten(2))
-        likeness = (self.column(view) * goal.unsqueeze(2)).mean(-1)  # (T, N, columns)
+        view, weights = observations["view"], self.goal_weights.softmax(0)
+        goal = F.normalize(torch.einsum("tnwc,w->tnc", self.column(observations["goal"]), weights), dim=-1)
+        likeness = torch.einsum("tnwc,tnc->tnw", F.normalize(self.column(view), dim=-1), goal)  # cosines
         view = view.flatten(2)
         fused = self.perception(torch.cat([view, likeness, goal], -1))
         action = self.action(torch.where(masks, previous_actions + 1, 0))

@@ -63,9 +63,9 @@ def interpolate(fields: F64, points: F64) -> F64:
     low = place.astype(np.int64)
     u, v = (place - low).T
     rows, i, j = np.arange(len(points)), low[:, 0], low[:, 1]
-    near_x = (1 - v) * fields[rows, i, j] + v * fields[rows, i, j + 1]
-    far_x = (1 - v) * fields[rows, i + 1, j] + v * fields[rows, i + 1, j + 1]
     with np.errstate(invalid="ignore"):  # 0 * inf
+        near_x = (1 - v) * fields[rows, i, j] + v * fields[rows, i, j + 1]
+        far_x = (1 - v) * fields[rows, i + 1, j] + v * fields[rows, i + 1, j + 1]
         value: F64 = (1 - u) * near_x + u * far_x
     return np.where(np.isfinite(value), value, np.inf)
 

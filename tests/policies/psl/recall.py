@@ -62,14 +62,26 @@ class Recall:
         return {"view": view[:, None], "goal": np.ones((self.n_envs, 1, CUES), np.float32)}
 
 
+class Ill(Recall):
+    """Its first environment pays NaN from its second step on."""
+
+    def step(self, actions: NDArray[np.int64]) -> Transition:
+        transition = super().step(actions)
+        if self._t[0] != 1:
+            transition.rewards[0] = np.nan
+        return transition
+
+
 @dataclass(frozen=True)
 class MakeRecall:
     n_envs: int = 16
     slow_rank: int = -1
     delay_s: float = 0.0
+    nan_rank: int = -1  # whose second reward is NaN
 
     def __call__(self, rank: int) -> Recall:
-        return Recall(self.n_envs, rank=rank, delay_s=self.delay_s if rank == self.slow_rank else 0.0)
+        delay_s = self.delay_s if rank == self.slow_rank else 0.0
+        return (Ill if rank == self.nan_rank else Recall)(self.n_envs, rank=rank, delay_s=delay_s)
 
 
 SMALL = SmallPolicyConfig(columns=1, channels=CUES, actions=CUES, code=16, action_code=4, hidden=24)

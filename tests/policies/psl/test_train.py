@@ -13,7 +13,6 @@ from sinew_policies.common import checkpoint
 from sinew_policies.common.errors import CheckpointError, ConfigError, DataError
 from sinew_policies.psl.actor_critic import SmallPolicy, SmallPolicyConfig
 from sinew_policies.psl.ddppo import Workers
-from sinew_policies.psl.environment import Transition
 from sinew_policies.psl.ppo import PPOConfig
 from sinew_policies.psl.train import TrainingWorkerDied, train
 from sinew_policies.psl.trainer import STATE_FILE, TrainConfig
@@ -49,6 +48,7 @@ def test_an_interrupted_training_ends_bit_by_bit_like_one_that_was_not(tmp_path:
     assert checkpoint.load_config(tmp_path / "whole/weights", SmallPolicyConfig) == SMALL
 
 
+@pytest.mark.slow
 def test_two_workers_repeat_and_resume_and_average(tmp_path: Path) -> None:
     two = {"processes": 2, "sync_frac": 1.0}
     assert train(config(tmp_path / "whole", 3, **two), MakeRecall(4), make_policy)
@@ -69,35 +69,16 @@ def test_a_slow_worker_is_preempted(tmp_path: Path) -> None:
     assert 2 * 4 * (8 + 2) <= rows[-1]["steps"] < 2 * 4 * (8 + 8)
 
 
-class Failing(MakeRecall):
-    def __call__(self, rank: int):  # type: ignore[no-untyped-def]
-        environment = super().__call__(rank)
-        if rank == 1:
-            step = environment.step
-
-            def broken(actions) -> Transition:  # type: ignore[no-untyped-def]
-                transition = step(actions)
-                transition.rewards[0] = float("nan")
-                return transition
-
-            environment.step = broken  # type: ignore[method-assign]
-        return environment
-
-
 def test_the_fault_of_another_worker_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TrainingWorkerDied, match="reward of environment 0 is nan"):
-        train(config(tmp_path, 3, processes=2), Failing(4), make_policy)
+        train(config(tmp_path, 3, processes=2), MakeRecall(4, nan_rank=1), make_policy)
 
 
 def test_a_fault_leaves_what_was_saved(tmp_path: Path) -> None:
     assert not train(config(tmp_path, stop_after_updates=2), MakeRecall(), make_policy)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-
-    def broken(rank: int):  # type: ignore[no-untyped-def]
-        return Failing(16)(1)
-
     with pytest.raises(DataError, match="reward of environment 0 is nan"):
-        train(config(tmp_path), broken, make_policy)
+        train(config(tmp_path), MakeRecall(nan_rank=0), make_policy)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sinew_policies.common.errors import DataError
+from sinew_sim.maze.boxes import inflated, inside
 from sinew_sim.maze.geodesic import DistanceGrid, interpolate
 from sinew_sim.maze.world import MazeConfig, MazeWorld, make_world
 
@@ -57,13 +58,19 @@ def test_distances_are_symmetric_and_obey_the_triangle_inequality() -> None:
     assert ab <= interpolate(to_a, c[None])[0] + interpolate(to_b, c[None])[0] + 1e-9
 
 
-def test_neighbouring_places_differ_by_no_more_than_their_distance_on_the_grid() -> None:
-    field = DistanceGrid(make_world(MazeConfig(), seed=3, index=1), RADIUS).field(np.array([0.7, 0.7]))[None]
+def test_a_short_move_changes_the_distance_little() -> None:
+    """Also beside walls and corners, where some of the four nodes around a place lie inside an obstacle."""
+    world = make_world(MazeConfig(), seed=3, index=1)
+    field = DistanceGrid(world, RADIUS).field(np.array([0.7, 0.7]))[None]
     draw = np.random.default_rng(0)
-    places = draw.uniform(0.3, 4.2, (500, 2))
-    near = places + draw.uniform(-0.02, 0.02, (500, 2))
-    step = np.abs(interpolate(field, places) - interpolate(field, near))
-    assert step.max() < 0.1
+    places = draw.uniform(0.3, 4.2, (2000, 2))
+    near = places + draw.uniform(-0.02, 0.02, (2000, 2))
+    obstacles = inflated(world.boxes, RADIUS)
+    walkable = ~inside(places, obstacles) & ~inside(near, obstacles)
+    before = interpolate(np.repeat(field, 2000, 0), places)[walkable]
+    after = interpolate(np.repeat(field, 2000, 0), near)[walkable]
+    assert walkable.sum() > 500
+    assert np.abs(before - after).max() < 0.1
 
 
 def test_a_goal_outside_is_named() -> None:

@@ -24,7 +24,7 @@ def test_steps_and_turns_have_their_published_sizes(episodes: EpisodeSet) -> Non
     simulator.pose[:] = [0.75, 0.75, 0.3]
     before = simulator.pose.copy()
     simulator.act(actions(STOP, FORWARD, LEFT, RIGHT))
-    np.testing.assert_array_equal(simulator.pose[0], before[0])
+    np.testing.assert_allclose(simulator.pose[0], before[0], atol=1e-12)
     moved = simulator.pose[1, :2] - before[1, :2]
     assert np.linalg.norm(moved) <= 0.25 + 1e-9
     np.testing.assert_allclose(np.rad2deg(simulator.pose[:, 2] - before[:, 2]), [0.0, 0.0, 30.0, -30.0], atol=1e-9)
