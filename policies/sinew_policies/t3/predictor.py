@@ -7,7 +7,7 @@ images keep what they need of the reference frame, so a stream costs one tower p
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,29 +19,18 @@ from sinew_policies.common.errors import ConfigError, DataError, name_hint
 from sinew_policies.common.types import F64, U8
 from sinew_policies.t3 import components
 from sinew_policies.t3.backbone import Backbone, TorchBackbone
-from sinew_policies.t3.config import T3Config
 from sinew_policies.t3.decoders import TwoTowerHead, pool_tokens
 from sinew_policies.t3.device_statistics import ChannelReport, DeviceStatistics
+from sinew_policies.t3.finger import Finger
 from sinew_policies.t3.network import T3
 from sinew_policies.t3.pose import LabelNorm, rotation_from_columns
-from sinew_policies.t3.preprocess import Preprocessing, preprocess_batch
+from sinew_policies.t3.preprocess import preprocess_batch
 from sinew_policies.t3.touch import Classification, Estimate, HeadOutput, RelativePose, Touch
 
 CLASSIFICATION_PREFIX = "cls_"  # heads of these names are classifiers, as published
 POSE_PREFIX = "pose_estimation_"
 
 _CHECKED_FRAMES = 10
-
-
-@dataclass(frozen=True)
-class Finger:
-    """One tactile device. `label_norms` restore the units of pose heads; without, their output is taken as is."""
-
-    sensor: str
-    preprocessing: Preprocessing
-    heads: tuple[str, ...] = ()
-    label_norms: Mapping[str, LabelNorm] = field(default_factory=dict)
-    check_channels: bool = True  # refuse the first frames if their red and blue are swapped
 
 
 @dataclass
@@ -71,7 +60,7 @@ class Predictor:
         self.backbone = backbone or TorchBackbone(self.network, self.device)
         self.stage_ms: tuple[tuple[str, float], ...] = ()
         for name, finger in self.fingers.items():
-            _check_finger(name, finger, network.config)
+            finger.check_fits(name, network.config)
         self._references: dict[tuple[str, str], _Reference] = {}
         self._held: set[str] = set()
         self._sizes: dict[str, tuple[int, ...]] = {}
@@ -232,27 +221,3 @@ def _compared(head: str, values: F64, norm: LabelNorm | None, age: int) -> HeadO
     if head.startswith(POSE_PREFIX) and len(restored) == 3:
         return RelativePose(restored, np.eye(3), age)
     return Estimate(restored.astype(np.float32))
-
-
-def _check_finger(name: str, finger: Finger, config: T3Config) -> None:
-    if finger.sensor not in config.sensors:
-        raise ConfigError(
-            f"finger '{name}': no encoder for sensor '{finger.sensor}'; {name_hint(finger.sensor, config.sensors)}"
-        )
-    for head in finger.heads:
-        if head not in config.heads:
-            raise ConfigError(f"finger '{name}': no head '{head}'; {name_hint(head, config.heads)}")
-        if config.heads[head].reconstructs:
-            raise ConfigError(f"finger '{name}': head '{head}' reconstructs pixels; it has no place in a stream")
-    if finger.preprocessing.image_px != config.encoder.image_px:
-        raise ConfigError(
-            f"finger '{name}': preprocessing makes images of {finger.preprocessing.image_px} pixels, the encoder "
-            f"takes {config.encoder.image_px}; make image_px equal"
-        )
-    for head, norm in finger.label_norms.items():
-        n_out = config.heads[head].n_out if head in finger.heads else None
-        if n_out != len(norm.mean):
-            raise ConfigError(
-                f"finger '{name}': label_norm of {len(norm.mean)} numbers for head '{head}', expected {n_out}; "
-                f"{name_hint(head, finger.heads)}"
-            )

@@ -20,9 +20,10 @@ from sinew_policies.t3 import components
 from sinew_policies.t3.backbone import Backbone, TorchBackbone
 from sinew_policies.t3.config import SIZES, T3Config, published_head
 from sinew_policies.t3.device_statistics import DeviceStatistics
+from sinew_policies.t3.finger import Finger
 from sinew_policies.t3.network import T3
 from sinew_policies.t3.openvino_backbone import Agreement, OpenVINOBackbone, agreement
-from sinew_policies.t3.predictor import Finger, Predictor
+from sinew_policies.t3.predictor import Predictor
 from sinew_policies.t3.preprocess import Preprocessing, preprocess, preprocess_batch
 from sinew_sim.datagen.touch import TouchDataConfig, make_sample, sets_of
 

@@ -13,10 +13,12 @@ from sinew_policies.common.errors import CheckpointError, ConfigError, DataError
 from sinew_policies.t3 import components
 from sinew_policies.t3.backbone import TorchBackbone
 from sinew_policies.t3.device_statistics import Channels
+from sinew_policies.t3.finger import Finger
 from sinew_policies.t3.openvino_backbone import OpenVINOBackbone, agreement
 from sinew_policies.t3.pose import LabelNorm, rotation_from_columns
-from sinew_policies.t3.predictor import Finger, Predictor
+from sinew_policies.t3.predictor import Predictor
 from sinew_policies.t3.preprocess import Preprocessing, preprocess_batch
+from sinew_policies.t3.sets import SetInfo, write_info
 from sinew_policies.t3.touch import Classification, Estimate, RelativePose
 
 DIGIT = Preprocessing.of_sensor("digit")
@@ -132,6 +134,22 @@ def test_same_frames_same_outputs() -> None:
     net = network()
     a, b = (Predictor(net, fingers()).touch(frames(0))["right"].embedding for _ in range(2))
     np.testing.assert_array_equal(a, b)
+
+
+def test_a_finger_is_set_up_as_its_training_data(tmp_path: Path) -> None:
+    norm = LabelNorm(tuple(map(float, range(9))), (2.0,) * 9)
+    write_info(
+        tmp_path, SetInfo("digit", (POSE,), DIGIT.normalisation, norm, channel_order="bgr", frame_px=(60, 80))
+    )
+    finger = Finger.of_set(tmp_path, ALL)
+    assert finger == Finger("digit", replace(DIGIT, channel_order="bgr", frame_px=(60, 80)), ALL, {POSE: norm})
+    Predictor(network(), {"left": finger}).touch({"left": np.ascontiguousarray(frame(0)[:, :, ::-1])})
+    write_info(tmp_path, SetInfo("digit", (POSE,), DIGIT.normalisation))
+    with pytest.raises(ConfigError, match=f"does not state label_norm, which {POSE} needs"):
+        Finger.of_set(tmp_path, [POSE])
+    write_info(tmp_path, SetInfo("digit"))
+    with pytest.raises(ConfigError, match="does not state a normalisation"):
+        Finger.of_set(tmp_path)
 
 
 def test_only_asked_components_are_loaded(tmp_path: Path) -> None:
