@@ -3,12 +3,16 @@
 import gzip
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from sinew_policies.common.errors import CheckpointError, DataError, MissingExtra
@@ -119,12 +123,26 @@ def test_published_tokens(tokenizer: Tokenizer) -> None:
 
 
 def test_tokens_are_open_clips(reference: ModuleType, tokenizer: Tokenizer) -> None:
-    theirs = reference.tokenizer.SimpleTokenizer()
+    theirs = reference_tokenizer(reference)
     for text in TEXTS:
         assert tokenizer.pieces(text) == theirs.encode(text), text
     assert tokenizer.encode(TEXTS[:2]).tolist() == theirs(list(TEXTS[:2])).tolist()
     long = "chair " * 100
     assert tokenizer.encode(long, truncate=True).tolist() == theirs(long).tolist()
+
+
+@given(
+    text=st.text(st.characters(max_codepoint=0x24F), max_size=40)
+    | st.text("a's t'll 're.,!-_12\n&lt;", max_size=40)
+)
+@settings(max_examples=150, deadline=None)
+def test_any_latin_text_gives_open_clips_tokens(reference: ModuleType, tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.pieces(text) == reference_tokenizer(reference).encode(text)
+
+
+@cache
+def reference_tokenizer(reference: ModuleType) -> Any:
+    return reference.tokenizer.SimpleTokenizer()
 
 
 def test_texts_that_say_nothing_or_too_much_are_refused(tokenizer: Tokenizer) -> None:

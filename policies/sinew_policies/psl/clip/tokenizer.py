@@ -70,7 +70,7 @@ class Tokenizer:
         return [i for word in _words(_clean(text)) for i in self._word_ids(word)]
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
-        parts = [self._symbols[b] for b in word.encode()]
+        parts = [self._symbols[b] for b in word.encode(errors="replace")]
         parts[-1] += _END_OF_WORD
         while len(parts) > 1:
             pairs = list(pairwise(parts))
