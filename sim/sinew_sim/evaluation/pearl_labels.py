@@ -123,15 +123,19 @@ def _controls(
     order = stream(seed, "random labels", str(pair)).permutation(n)
     plain = align(source.segments, source.pairs, target.segments, published(), seed=seed)
     free = align(source.segments, source.pairs, target.segments, replace(config, anchor=""), seed=seed)
-    none = np.zeros((n, n), bool)
     return {
-        # Published CPA has no sign check: its labels are taken as they come.
-        "published": replace(plain, abstained=none),
-        "unanchored": replace(free, abstained=none),
-        "anchor-alone": replace(found, z=_labels_by(found.utility), abstained=none),
-        "random": replace(found, z=_labels_by(order), abstained=none),
+        "published": _unchecked(plain),
+        "unanchored": _unchecked(free),
+        "anchor-alone": _unchecked(replace(found, z=_labels_by(found.utility))),
+        "random": _unchecked(replace(found, z=_labels_by(order))),
         "flipped": replace(found, z=1.0 - found.z),
     }
+
+
+def _unchecked(found: Alignment) -> Alignment:
+    """Labels as they come, without sign check and without abstaining."""
+    sign = replace(found.sign, verdict="unchecked", reason="")
+    return replace(found, abstained=np.zeros_like(found.abstained), sign=sign)
 
 
 def _plants(
