@@ -29,6 +29,8 @@ SETS_FOLDER = "sets"  # what was measured of each set, needed to read the heads'
 
 _MAY_CHANGE = ("out", "data", "processes", "loaders", "device", "save_every_s", "stop_after_steps")
 
+_FIXED_BY_START = ("width", "n_heads", "encoder_depth", "trunk_depth", "image_px", "patch_px")
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -121,6 +123,11 @@ def _main(stage: Stage, argv: Sequence[str]) -> int:
     a = _parser(stage).parse_args(list(argv))
     if a.json is not None:
         Report.check_writable(a.json)
+    fixed = [change for change in a.shape if change.partition("=")[0] in _FIXED_BY_START]
+    if a.start is not None and fixed:
+        raise ConfigError(
+            f"--shape {','.join(fixed)} contradicts --from: its components have their sizes; leave it out"
+        )
     shape = config_files.decode(Shape, _shape_tree(a.size, a.shape))
     tasks = (a.task,) if stage == "finetune" else getattr(a, "tasks", None)
     if a.device == "cuda" and not torch.cuda.is_available():

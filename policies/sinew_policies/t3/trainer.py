@@ -10,7 +10,7 @@ from types import FrameType
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sinew_policies.common.errors import CheckpointError, SinewError
 from sinew_policies.common.seeds import stream
@@ -60,7 +60,7 @@ class Trainer:
         self._resume()
         self._introduce()
         loader = DataLoader(
-            self._batches,
+            _Reported(self._batches),
             batch_size=None,
             sampler=_Steps(self._step, c.steps),
             num_workers=c.loaders,
@@ -73,6 +73,8 @@ class Trainer:
         with Progress(*columns, console=self._console, disable=self._console.quiet) as bar:
             task = bar.add_task("starting", total=c.steps, completed=self._step)
             for batch in loader:
+                if isinstance(batch, SinewError):
+                    raise batch
                 stopped = self._one_step(batch)
                 now = time.monotonic()
                 self._elapsed_s = before_s + now - started
@@ -204,6 +206,19 @@ class Trainer:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop_asked = True
         signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+
+
+class _Reported(Dataset[Batch | SinewError]):
+    """Hands faults of the data over, so that one from a loader process is as short as one from here."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> Batch | SinewError:
+        try:
+            return self._batches[step]
+        except SinewError as fault:
+            return fault
 
 
 class _Steps(Sampler[int]):

@@ -65,7 +65,7 @@ def test_training_finds_held_out_positions_much_better_than_their_mean(data: Pat
             "supervise",
             data,
             tmp_path,
-            100,
+            60,
             batch=48,
             sets=("ball",),
             shape=SHAPE,
@@ -76,7 +76,7 @@ def test_training_finds_held_out_positions_much_better_than_their_mean(data: Pat
     )
     assert trained.best is not None
     losses = [v.loss for v in trained.history]
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
     found = trained.best.scores[0].metrics
     assert found["translation_rmse"].value < 0.3 * found["translation_rmse_of_mean"].value
     assert found["translation_rmse"].n == 96
@@ -85,7 +85,7 @@ def test_training_finds_held_out_positions_much_better_than_their_mean(data: Pat
 @pytest.mark.parametrize("cross", [False, True])
 def test_reconstruction_learns(config: TrainConfig, tmp_path: Path, cross: bool) -> None:
     c = replace(
-        config, stage="pretrain", sets=("ball",), steps=40, batch=24, lr=3e-3, validate_every=5, out=tmp_path
+        config, stage="pretrain", sets=("ball",), steps=25, batch=24, lr=5e-3, validate_every=5, out=tmp_path
     )
     trained = train(replace(c, cross_reconstruction=cross))
     seen = [v.training_loss["mini/mae_recon_single"] for v in trained.history]
@@ -205,7 +205,8 @@ def test_a_new_sensor_starts_from_a_named_one_or_fresh(
     mini = components.load(supervised).encoder("mini").patch_embed.proj.weight.detach()
     ends = {n: components.load(tmp_path / n / BEST_FOLDER) for n in ("from", "fresh")}
     assert all(end.config.sensors == ("svelte",) for end in ends.values())
-    distance = {n: float((e.encoder("svelte").patch_embed.proj.weight - mini).abs().max()) for n, e in ends.items()}
+    weights_of = {n: e.encoder("svelte").patch_embed.proj.weight.detach() for n, e in ends.items()}
+    distance = {n: float((w - mini).abs().max()) for n, w in weights_of.items()}
     assert distance["from"] < 1e-6 < 1e-3 < distance["fresh"]
 
 
@@ -249,6 +250,24 @@ def test_nothing_is_written_when_the_data_are_damaged(config: TrainConfig, data:
     with pytest.raises(DataError, match=r"probe/train/data-000000\.tar"):
         train(replace(config, data=tmp_path / "data", sets=None, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_a_wrong_label_ends_the_run_with_one_line(config: TrainConfig, tmp_path: Path, loaders: int) -> None:
+    write_set(tmp_path / "data" / "probe", ("cls_cnc",), 12, 12)
+    shard = tmp_path / "data" / "probe" / "train" / "data-000000.tar"
+    content = shard.read_bytes()
+    place = content.index(b'"obj_idx": ') + len(b'"obj_idx": ')
+    shard.write_bytes(content[:place] + b"9" + content[place + 1 :])
+    with pytest.raises(DataError, match=r"^shard .*data-000000\.tar, sample '00000': obj_idx is 9; .*0\.\.5$"):
+        train(replace(config, data=tmp_path / "data", sets=None, out=tmp_path / "out", loaders=loaders))
+
+
+def test_loader_processes_change_nothing(config: TrainConfig, tmp_path: Path) -> None:
+    for loaders in (0, 2):
+        train(replace(config, steps=4, out=tmp_path / str(loaders), loaders=loaders))
+    a, b = weights(tmp_path / "0"), weights(tmp_path / "2")
+    assert all(torch.equal(a[n], b[n]) for n in a)
 
 
 @pytest.mark.parametrize(
