@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sinew_policies.common.episodes import Bool
 from sinew_policies.common.errors import ConfigError, DataError, name_hint
 from sinew_policies.common.types import F64
 from sinew_policies.pearl import pot_solvers
@@ -126,7 +127,7 @@ def couple(problems: Problems, config: CouplingConfig, seed: int = 0) -> Couplin
     # A semi-relaxed plan keeps the targets' weights and chooses the sources' itself.
     checked_u = None if solver == "semirelaxed" else u
     fallbacks = []
-    for b in range(len(plans)):
+    for b in np.flatnonzero(~_sound(plans, checked_u, v)).tolist():
         reason = fault(plans[b], None if checked_u is None else checked_u[b], v[b])
         if reason:
             plans[b] = pot_solvers.conditional_gradient(_one(problems, b), config.alpha, "cpu", config.max_iter)[0]
@@ -160,14 +161,25 @@ def fault(plan: F64, source_weights: F64 | None, target_weights: F64) -> str:
     return ""
 
 
+def _sound(plans: F64, u: F64 | None, v: F64) -> Bool:
+    """`fault` over a whole batch (B, M, N) at once, which is most of a small problem's time otherwise. (B,)"""
+    flat = plans.reshape(len(plans), -1)
+    with np.errstate(invalid="ignore"):
+        sound = flat.min(1) >= -1e-9
+        sound &= np.abs(flat.sum(1) - 1.0) <= _MARGINAL_TOLERANCE
+        for found, expected in (("bij->bi", u), ("bij->bj", v)):
+            if expected is not None:
+                off = np.abs(np.einsum(found, plans) - expected).max(1)
+                sound &= off <= _MARGINAL_TOLERANCE * expected.mean(1)
+    return sound
+
+
 def energies(problems: Problems, plans: F64, alpha: float) -> F64:
     """Objective of each plan (B, M, N), in one formula for all solvers. (B,)"""
     A, B = problems.source, problems.target
-    u, v = plans.sum(2), plans.sum(1)
+    u, v = np.einsum("bij->bi", plans)[:, :, None], np.einsum("bij->bj", plans)[:, :, None]
     structure = (
-        np.einsum("bik,bi,bk->b", A**2, u, u)
-        + np.einsum("bjl,bj,bl->b", B**2, v, v)
-        - 2.0 * ((A @ plans @ B) * plans).sum((1, 2))
+        ((A * A) @ u * u).sum((1, 2)) + ((B * B) @ v * v).sum((1, 2)) - 2.0 * ((A @ plans @ B) * plans).sum((1, 2))
     )
     if problems.linear is None:
         return structure
