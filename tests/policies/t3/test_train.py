@@ -1,13 +1,16 @@
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from policies.t3.touch_sets import SHAPE, write_set
 
 from sinew_policies.common import cli
-from sinew_policies.t3.trainer import BEST_FOLDER
+from sinew_policies.t3.trainer import BEST_FOLDER, STATE_FILE
 
 SHAPE_WORDS = ",".join(f"{n}={getattr(SHAPE, n)}" for n in SHAPE.__dataclass_fields__)
 
@@ -87,3 +90,28 @@ def test_bad_words_are_one_line(
     assert error.startswith("sinew: ")
     assert re.search(message, error)
     assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_after_a_step_and_the_same_command_goes_on(data: Path, tmp_path: Path, processes: int) -> None:
+    out = tmp_path / "out"
+    words = ["--data", str(data), "--out", str(out), "--batch", "8", "--shape", SHAPE_WORDS, "--steps", "100000"]
+    command = [sys.executable, "-m", "sinew_policies.common.cli", "train", "t3", "supervise", *words]
+    command += ["--processes", str(processes), "--validate-every", "5"]
+    for first in (0, 1):
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        assert process.stderr is not None
+        said = ""
+        while "validation loss" not in said:  # ends with the process at the latest
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=120)[1]
+        assert process.returncode == 130, said + rest
+        assert ("resuming at step" in said) == bool(first)
+        assert (out / STATE_FILE).is_file()
+        assert not list(out.glob(".*"))
