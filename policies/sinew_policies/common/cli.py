@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "train t3 pretrain": Command("sinew_policies.t3.train:pretrain", "train T3 to reconstruct masked gel images"),
     "train t3 supervise": Command("sinew_policies.t3.train:supervise", "train all labelled heads of T3"),
     "train t3 finetune": Command("sinew_policies.t3.train:finetune", "train one head of T3, parts frozen"),
+    "align": Command("sinew_sim.evaluation.align_command:main", "carry preference labels to another task"),
     "eval grasp": Command("sinew_sim.evaluation.command:main", "clear seeded tables and report success rates"),
     "eval pearl": Command("sinew_sim.evaluation.pearl_command:main", "judge transferred labels, rewards, policies"),
     "inspect": Command("sinew_sim.indoor.command:main", "say what HM3D's episode, mesh and label files hold"),
