@@ -25,6 +25,7 @@ from sinew_policies.pearl.labels import MISSING, LabelMatrix, PairLabels, comple
 from sinew_policies.pearl.orientation import REFUSED, SignCheck, SignConfig, judge
 
 Bool = NDArray[np.bool_]
+_MOST = 0.7  # share of a set that a subset may hold
 _CUE_ACCURACY = 0.6  # from which smooth actions count as a cue of the source's preferences
 
 
@@ -36,7 +37,7 @@ class AlignConfig:
     structure: str = "relative"
     anchor: str = "progress"
     layout: ObservationLayout = METAWORLD
-    subset: int = 48  # M, segments of each task in a coupling
+    subset: int = 48  # M, segments of each task in a coupling; at most 0.7 of the smaller set is drawn
     draws: int = 48  # subsets that vote
     contrast: bool = False  # K-means: labels cross clusters only
     clusters: int = 2  # K
@@ -195,7 +196,8 @@ class _Run:
         self.target_distances = pairwise(target_features)
         self.source_clusters = self._clusters(source_features, rng)
         self.target_clusters = self._clusters(target_features, rng)
-        m = min(config.subset, len(source), len(target))
+        # Subsets that hold nearly everything agree because they are the same, not because they are right.
+        m = min(config.subset, max(2, int(_MOST * min(len(source), len(target)))))
         self.source_index = self._draws(self.source_clusters, m, rng)
         self.target_index = self._draws(self.target_clusters, m, rng)
         self.anchor: anchors.Anchor | None = None

@@ -108,7 +108,7 @@ def low_rank(problems: Stacked, rank: int, max_iter: int) -> F64:
     """Plans of low rank, for problems too large for the others (Scetbon 2021). (B, M, N)
 
     POT's solver takes points with squared Euclidean cost. A Euclidean distance is one, in coordinates found by
-    classical scaling (Schoenberg), so the objective stays that of the other solvers.
+    classical scaling (Schoenberg), so the objective stays that of the other solvers. Poor energies, even so.
     """
     gw = _gromov()
     u, v = problems.weights()
@@ -121,7 +121,6 @@ def low_rank(problems: Stacked, rank: int, max_iter: int) -> F64:
             v[b],
             rank=min(rank, problems.source.shape[1], problems.target.shape[1]),
             numItermax=max_iter,
-            rescale_cost=False,
             warn=False,
         )
         plans.append(Q / g @ R.T)

@@ -92,6 +92,14 @@ def test_the_same_seed_gives_the_same_labels(source, target) -> None:
     assert (first.z != other.z).any()
 
 
+def test_subsets_of_small_sets_still_differ(source, target) -> None:
+    found = align(*source, target[0], replace(SMALL, subset=N))
+    off = ~np.eye(N, dtype=bool)
+    assert (found.confidence[off] < 1.0).mean() > 0.05
+    few = target[0].subset(range(3))
+    assert align(*source, few, SMALL).z.shape == (3, 3)
+
+
 def test_contrast_labels_cross_clusters_only(source, target) -> None:
     found = align(*source, target[0], replace(SMALL, contrast=True))
     unlabelled = found.confidence == 0.5
