@@ -129,14 +129,18 @@ def _print(console: "Console", report: Report) -> None:
     key = {"labels": "label_accuracy", "reward": "pair_accuracy", "policy": "policy_success"}
     figure = key[report.command.rsplit(" ", 1)[1]]
     table = Table()
-    for column in ("pair", "seed", "steps", "target labels", "method", figure.replace("_", " "), "abstained", ""):
-        table.add_column(column, no_wrap=column == "method", overflow="fold")
+    columns = ["pair", "seed", "steps", "given", "method", figure.replace("_", " ")]
+    columns += ["abstained", "verdict"] if figure == "label_accuracy" else []
+    for column in columns:
+        table.add_column(column, no_wrap=column in ("pair", "method"), overflow="fold")
     for row in report.rows:
         if figure not in row:
             continue
-        place = [str(row[name]) for name in ("pair", "seed", "length", "target_labels", "method")]
-        note = row.get("verdict") or row.get("refused") or ""
-        table.add_row(*place, _share(row[figure]), _share(row.get("abstained"), bare=True), str(note))
+        cells = [str(row[name]) for name in ("pair", "seed", "length", "target_labels", "method")]
+        cells.append(_share(row[figure]))
+        if figure == "label_accuracy":
+            cells += [_share(row["abstained"], bare=True), str(row["verdict"])]
+        table.add_row(*cells)
     console.print(table)
     for name, total in totals(report):
         console.print(f"{name}: {_text(total)}", highlight=False)
@@ -147,8 +151,9 @@ def _print(console: "Console", report: Report) -> None:
 def _share(found: object, *, bare: bool = False) -> str:
     if not isinstance(found, dict) or found["value"] is None:
         return "-"
-    low, high = (float("nan") if found[k] is None else found[k] for k in ("low", "high"))
-    return f"{found['value']:.1%}" if bare else _text(Metric(found["value"], low, high, found["n"]))
+    if bare or found["low"] is None:
+        return f"{found['value']:.1%}"
+    return f"{found['value']:.1%} ({100 * found['low']:.0f}–{100 * found['high']:.0f})"
 
 
 def _text(m: Metric) -> str:
