@@ -103,7 +103,7 @@ class Batches(Dataset[Batch]):
         places = range(self._mine.start, self._mine.stop)
         rngs = [stream(self._config.seed, "view", step, place) for place in places]
         if source.reconstructs or not TASKS[source.head].paired:
-            images, labels = self._views(source, split, chosen, rngs)
+            images, labels = random_views(source, split, chosen, self._image_px, rngs)
         else:
             images, labels = plain_images(source, split, chosen, self._image_px)
         if source.reconstructs:
@@ -112,39 +112,50 @@ class Batches(Dataset[Batch]):
         offset = int(stream(self._config.seed, "pairs", step).integers(0, len(chosen)))
         return labelled(source, images, labels, [split.name(int(i)) for i in chosen], offset)
 
-    def _views(
-        self, source: Source, split: Split, chosen: NDArray[np.int64], rngs: Sequence[np.random.Generator]
-    ) -> tuple[Tensor, list[dict[str, object]]]:
-        """Augmented images. Sets that must not be cropped are only jittered, and that in reconstruction only."""
-        how = source.data.preprocessing(self._image_px)
-        whole = not source.data.info.crop_and_flip
-        augmentation = Augmentation(crop=not whole, flip=not whole)
-        views, labels = [], []
-        for index, rng in zip(chosen, rngs, strict=True):
-            sample = split[int(index)]
-            with named_faults(split.name(int(index))):
-                if whole and not source.reconstructs:
-                    views.append(preprocess(sample.image, how))
-                else:
-                    views.append(augmented(sample.image, how, augmentation, rng))
-            labels.append(dict(sample.labels))
-        return torch.from_numpy(np.stack(views)), labels
-
 
 def validation_batches(source: Source, config: TrainConfig, image_px: int, n_patches: int) -> Iterator[Batch]:
-    """The first batches of the validation split, the same every time; partners are never the image itself."""
+    """The first batches of the validation split, the same every time; partners are never the image itself.
+
+    Reconstruction is asked for views like those of training: plain frames of a clean gel are mostly sensor noise,
+    which normalised patches make as large as any imprint and nothing can predict.
+    """
     split = source.data.splits.get("val", source.data.splits["train"])
     size = min(config.batch, len(split))
     for number in range(min(config.validation_batches, len(split) // size)):
         chosen = np.arange(number * size, (number + 1) * size)
         rng = stream(config.seed, "validation", source.name, number)
-        images, labels = plain_images(source, split, chosen, image_px)
         if source.reconstructs:
+            rngs = [stream(config.seed, "validation view", source.name, int(i)) for i in chosen]
+            images, _ = random_views(source, split, chosen, image_px, rngs)
             noise = torch.from_numpy(rng.random((size, n_patches), np.float32))
             yield Batch(source.data.info.sensor, source.head, images, noise=noise)
         else:
+            images, labels = plain_images(source, split, chosen, image_px)
             offset = int(rng.integers(1, size)) if size > 1 else 0
             yield labelled(source, images, labels, [split.name(int(i)) for i in chosen], offset)
+
+
+def random_views(
+    source: Source,
+    split: Split,
+    chosen: NDArray[np.int64],
+    image_px: int,
+    rngs: Sequence[np.random.Generator],
+) -> tuple[Tensor, list[dict[str, object]]]:
+    """Augmented images. Sets that must not be cropped are only jittered, and that in reconstruction only."""
+    how = source.data.preprocessing(image_px)
+    whole = not source.data.info.crop_and_flip
+    augmentation = Augmentation(crop=not whole, flip=not whole)
+    views, labels = [], []
+    for index, rng in zip(chosen, rngs, strict=True):
+        sample = split[int(index)]
+        with named_faults(split.name(int(index))):
+            if whole and not source.reconstructs:
+                views.append(preprocess(sample.image, how))
+            else:
+                views.append(augmented(sample.image, how, augmentation, rng))
+        labels.append(dict(sample.labels))
+    return torch.from_numpy(np.stack(views)), labels
 
 
 def plain_images(
