@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sinew_policies.common.errors import CheckpointError
 from sinew_policies.t3.network import T3
 from sinew_policies.t3.train_config import TrainConfig
 
@@ -62,7 +64,7 @@ def exchange(network: nn.Module, loss: Tensor, stop: bool) -> Exchanged:
 
     All processes must have used the same parts in this step.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if not _together():
         return Exchanged(float(loss.detach()), stop)
     world = dist.get_world_size()
     used = [p.grad for p in network.parameters() if p.grad is not None]
@@ -73,6 +75,24 @@ def exchange(network: nn.Module, loss: Tensor, stop: bool) -> Exchanged:
     flat /= world
     _write_back(flat, [*used, control])
     return Exchanged(float(control[0]), float(control[1]) > 0.0)
+
+
+def check_same_step(step: int, folder: Path) -> None:
+    """Raises CheckpointError where the processes would go on from different steps."""
+    if not _together():
+        return
+    ends = torch.tensor([step, -step])
+    dist.all_reduce(ends, dist.ReduceOp.MAX)
+    last, first = int(ends[0]), -int(ends[1])
+    if first != last:
+        raise CheckpointError(
+            f"the processes of this training would go on from steps {first} and {last}; {folder} must be one folder "
+            "that all machines see"
+        )
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 @torch.no_grad()

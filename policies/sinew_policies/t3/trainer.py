@@ -17,7 +17,7 @@ from sinew_policies.common.seeds import stream
 from sinew_policies.t3 import components
 from sinew_policies.t3.batches import Batch, Batches, Source, validation_batches
 from sinew_policies.t3.network import T3
-from sinew_policies.t3.optimise import Freezer, exchange, make_optimiser, set_learning_rate
+from sinew_policies.t3.optimise import Freezer, check_same_step, exchange, make_optimiser, set_learning_rate
 from sinew_policies.t3.train_config import TrainConfig
 from sinew_policies.t3.validation import Scores, Validation, batch_loss, score
 
@@ -58,6 +58,7 @@ class Trainer:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._on_signal)
         self._resume()
+        check_same_step(self._step, c.out)
         self._introduce()
         loader = DataLoader(
             _Reported(self._batches),

@@ -6,7 +6,8 @@ import pytest
 import torch
 from policies.t3.touch_sets import SHAPE
 
-from sinew_policies.t3.optimise import Freezer, learning_rate, make_optimiser, set_learning_rate
+from sinew_policies.common.errors import CheckpointError
+from sinew_policies.t3.optimise import Freezer, check_same_step, learning_rate, make_optimiser, set_learning_rate
 from sinew_policies.t3.starting import starting_network
 from sinew_policies.t3.train_config import Shape, TrainConfig
 
@@ -46,6 +47,19 @@ def test_fixed_positions_of_reconstruction_are_never_trained() -> None:
         assert network.trunk.norm.weight.requires_grad == free
         assert network.encoder("mini").cls_token.requires_grad == free
         assert not network.encoder("mini").pos_embed.requires_grad
+
+
+def test_processes_that_would_go_on_from_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_same_step(300, Path("run"))  # alone
+
+    def with_another_at_200(tensor: torch.Tensor, op: object) -> None:
+        tensor.copy_(torch.maximum(tensor, torch.tensor([200, -200])))
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", with_another_at_200)
+    check_same_step(200, Path("run"))
+    with pytest.raises(CheckpointError, match="from steps 200 and 300; run must be one folder"):
+        check_same_step(300, Path("run"))
 
 
 def test_a_new_network_follows_seed_and_shape() -> None:
