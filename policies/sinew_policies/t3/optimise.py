@@ -86,8 +86,8 @@ def check_same_step(step: int, folder: Path) -> None:
     last, first = int(ends[0]), -int(ends[1])
     if first != last:
         raise CheckpointError(
-            f"the processes of this training would go on from steps {first} and {last}; {folder} must be one folder "
-            "that all machines see"
+            f"the processes of this training would go on from steps {first} and {last}; {folder} must be one "
+            "folder that all machines see"
         )
 
 
