@@ -32,6 +32,7 @@ COMMANDS: dict[str, Command] = {
     "train policy": Command(
         "sinew_policies.pearl.policy_command:main", "learn a policy from episodes and a reward"
     ),
+    "train robomimic": Command("sinew_sim.robomimic.command:main", "clone recorded episodes with robomimic"),
     "train psl": Command("sinew_sim.evaluation.psl_command:main", "train a navigation policy in the embedded maze"),
     "train t3 pretrain": Command("sinew_policies.t3.train:pretrain", "train T3 to reconstruct masked gel images"),
     "train t3 supervise": Command("sinew_policies.t3.train:supervise", "train all labelled heads of T3"),

@@ -1,0 +1,1 @@
+"""robomimic's own learners on episodes that sinew recorded."""
