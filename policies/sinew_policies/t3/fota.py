@@ -163,6 +163,8 @@ def key_of(name: str) -> str:
 def index_shard(path: Path) -> Shard:
     """Checks every member's header of one archive and notes where the samples lie."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
+    if not path.is_file():  # a pipe would keep us waiting
+        raise DataError(f"shard {path} is not a regular file; copy the set again")
     try:
         size = path.stat().st_size
         with tarfile.open(path, "r:") as archive:  # never decompresses
@@ -229,7 +231,7 @@ def _check_member(path: Path, member: tarfile.TarInfo, archive_bytes: int) -> tu
         raise DataError(f"{where}: expected names such as 000042.jpg and 000042.json; remove it from the shard")
     if member.size > _MAX_BYTES[suffix]:
         raise DataError(f"{where} has {member.size} bytes; at most {_MAX_BYTES[suffix]} are accepted")
-    if member.size == 0 or member.offset_data + member.size > archive_bytes:
+    if member.size <= 0 or member.offset_data + member.size > archive_bytes:
         raise DataError(f"{where} is empty or cut off; {_AGAIN}")
     return (f"{folder}/{stem}" if folder else stem), suffix
 

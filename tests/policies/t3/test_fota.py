@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -124,6 +125,24 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
         archive.addfile(info)
     with pytest.raises(DataError, match=r"member 'a\.jpg' is a link, device or sparse file"):
         index_shard(path)
+
+
+def test_a_negative_size_is_refused(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "data-000000.tar", [("a.jpg", b"x")])
+    content = bytearray(path.read_bytes())
+    content[124:136] = b"\xff" * 10 + b"\xfe\x00"  # size -512 in base 256
+    content[148:156] = b" " * 8
+    content[148:156] = f"{sum(content[:512]):06o}\0 ".encode()
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"data-000000\.tar"):
+        index_shard(path)
+
+
+def test_a_pipe_in_place_of_a_shard_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "data-000000.tar")
+    write_count(tmp_path, 1)
+    with pytest.raises(DataError, match="is not a regular file"):
+        open_split(tmp_path)
 
 
 def test_a_shard_cut_at_any_place_is_refused(tmp_path: Path) -> None:
