@@ -7,7 +7,6 @@ the motion inverse(T_a) T_b written as nine numbers: translation in mm, first an
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from sinew_policies.common.errors import DataError
 from sinew_policies.common.types import F64
@@ -111,16 +110,19 @@ def rotation_vectors_deg(R: F64) -> F64:
 
 
 def errors_d9(predicted: F64, target: F64) -> PoseErrors:
-    """Root mean squares over pairs of |translation error| and of the angle between rotations; (N, 9) in mm."""
-    R_error = rotation_from_columns(predicted[:, 3:]).transpose(0, 2, 1) @ rotation_from_columns(target[:, 3:])
-    angles = rotation_angles_deg(R_error)
-    return PoseErrors(translation_rmse(predicted[:, :3], target[:, :3]), float(np.sqrt(np.mean(angles**2))))
+    """Root mean squares over pairs (N, 9), mm: of translation errors, and of the angles between rotations."""
+    distance, angle = distances(predicted[:, :3], target[:, :3]), angles_between_deg(predicted, target)
+    return PoseErrors(float(np.sqrt(np.mean(distance**2))), float(np.sqrt(np.mean(angle**2))))
 
 
-def translation_rmse(predicted: ArrayLike, target: ArrayLike) -> float:
-    """sqrt of the mean squared distance, (N, 3) each."""
-    distance2 = np.sum((np.asarray(predicted, np.float64) - np.asarray(target, np.float64)) ** 2, axis=1)
-    return float(np.sqrt(distance2.mean()))
+def distances(a: F64, b: F64) -> F64:
+    """(N,) between points (N, D)."""
+    return np.linalg.norm(a - b, axis=1)
+
+
+def angles_between_deg(a: F64, b: F64) -> F64:
+    """(N,) between the rotations of nine-number labels (N, 9)."""
+    return rotation_angles_deg(rotation_from_columns(a[:, 3:]).transpose(0, 2, 1) @ rotation_from_columns(b[:, 3:]))
 
 
 def _unit(v: F64) -> F64:

@@ -13,7 +13,7 @@ from sinew_policies.common.types import F64
 from sinew_policies.t3.batches import Batch, Source
 from sinew_policies.t3.losses import reconstruction_loss, supervised_loss
 from sinew_policies.t3.network import T3
-from sinew_policies.t3.pose import rotation_angles_deg, rotation_from_columns
+from sinew_policies.t3.pose import angles_between_deg, distances
 from sinew_policies.t3.tasks import TASKS
 
 _Z95 = 1.959963984540054
@@ -104,11 +104,11 @@ def _metrics(source: Source, output: F64, target: F64) -> dict[str, Metric]:
     norm = source.label_norm if kind != "variance" else None
     predicted, wanted = (output, target) if norm is None else (norm.restore(output), norm.restore(target))
     constant = np.broadcast_to(wanted.mean(0), wanted.shape)
-    measures: dict[str, tuple[Callable[[F64, F64], F64], str]] = {"rmse": (_distance, "gray²")}
+    measures: dict[str, tuple[Callable[[F64, F64], F64], str]] = {"rmse": (distances, "gray²")}
     if kind in ("pose_6d", "pose_3d"):
-        measures = {"translation_rmse": (lambda a, b: _distance(a[:, :3], b[:, :3]), "mm")}
+        measures = {"translation_rmse": (lambda a, b: distances(a[:, :3], b[:, :3]), "mm")}
     if kind == "pose_6d":
-        measures["rotation_rmse"] = (_angle, "deg")
+        measures["rotation_rmse"] = (angles_between_deg, "deg")
     found: dict[str, Metric] = {}
     for name, (measure, unit) in measures.items():
         found[name] = root_mean_square(measure(predicted, wanted), unit)
@@ -124,13 +124,3 @@ def root_mean_square(errors: F64, unit: str) -> Metric:
     return Metric(
         float(np.sqrt(mean)), float(np.sqrt(max(0.0, mean - half))), float(np.sqrt(mean + half)), len(errors), unit
     )
-
-
-def _distance(a: F64, b: F64) -> F64:
-    return np.linalg.norm(a - b, axis=1)
-
-
-def _angle(a: F64, b: F64) -> F64:
-    """Degrees between the rotations of nine-number labels."""
-    R = rotation_from_columns(a[:, 3:]).transpose(0, 2, 1) @ rotation_from_columns(b[:, 3:])
-    return rotation_angles_deg(R)
