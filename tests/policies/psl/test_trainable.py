@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from policies.psl.lamp import Lamp
 
 from sinew_policies.common import checkpoint
 from sinew_policies.common.errors import CheckpointError
 from sinew_policies.psl.config import PSLConfig
+from sinew_policies.psl.ddppo import Workers
 from sinew_policies.psl.network import Observation, PSLPolicy
+from sinew_policies.psl.ppo import PPOConfig
+from sinew_policies.psl.predictor import Predictor
 from sinew_policies.psl.trainable import TrainablePolicy
+from sinew_policies.psl.trainer import TrainConfig, Trainer
 from sinew_policies.psl.weights import load_policy
 
 TINY = PSLConfig.tiny()
@@ -67,3 +73,23 @@ def test_what_it_saves_the_predictor_loads(network: TrainablePolicy, tmp_path: P
     del short["critic.fc.bias"]
     with pytest.raises(CheckpointError, match=r"1 missing: critic\.fc\.bias"):
         other.load_state_dict(short)
+
+
+@pytest.mark.slow
+def test_ppo_teaches_it_to_see_and_its_folder_acts(tmp_path: Path) -> None:
+    config = TrainConfig(tmp_path / "run", updates=70, ppo=PPOConfig(rollout_steps=16, lr=4e-3))
+
+    def network() -> TrainablePolicy:
+        return TrainablePolicy(PSLPolicy(TINY))
+
+    trainer = Trainer(config, lambda rank: Lamp(8, TINY, rank=rank), network, Workers())
+    assert trainer.run()
+    reward = [row.reward for row in trainer.history]
+    assert np.mean(reward[:4]) < 1.0  # chance: 4 steps of 1/6
+    assert np.mean(reward[-4:]) > 3.6  # of 4; without looking at the picture at most 2
+    torch.save(trainer.network.policy.clip.state_dict(), tmp_path / "clip.pt")
+    predictor = Predictor.from_pretrained(tmp_path / "run" / "weights", tmp_path / "clip.pt", device="cpu")
+    turns = predictor.start(np.ones((100, 1, TINY.clip.code)), greedy=True)
+    world = Lamp(100, TINY, rank=1)  # pictures that it was not trained on
+    decision = turns.step(world.reset()["frames"])
+    assert world.step(decision.actions).rewards.mean() > 0.9
