@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         prog="sinew train psl", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs; resumes what it holds")
-    parser.add_argument("--steps", type=int, default=1_000_000, help="environment steps per run (default 1e6)")
+    parser.add_argument("--steps", type=int, default=400_000, help="environment steps per run (default 4e5)")
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
     parser.add_argument("--runs", type=int, default=1, help="how many, with consecutive seeds")
     parser.add_argument("--processes", type=int, default=1, help="DD-PPO workers (default 1: plain PPO)")

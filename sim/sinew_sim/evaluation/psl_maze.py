@@ -17,13 +17,20 @@ from sinew_sim.maze.world import MazeConfig
 
 
 @dataclass(frozen=True)
+class MazeRewardConfig(RewardConfig):
+    """Success pays less than in ZSON, so that in a short training its rarity does not drown the shaping."""
+
+    success: float = 2.0
+
+
+@dataclass(frozen=True)
 class MazeTaskConfig:
     maze: MazeConfig = field(default_factory=MazeConfig)
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
-    reward: RewardConfig = field(default_factory=RewardConfig)
+    reward: MazeRewardConfig = field(default_factory=MazeRewardConfig)
     worlds: int = 128
     episodes: int = 4096  # over all worlds
-    max_steps: int = 100
+    max_steps: int = 60
     nearest_start_m: float = 1.05  # geodesic; outside the success radius, or to STOP at once would pay
 
     def __post_init__(self) -> None:

@@ -30,7 +30,8 @@ class MazePPOConfig(PPOConfig):
     rollout_steps: int = 32
     epochs: int = 3
     minibatches: int = 4
-    lr: float = 1e-3
+    lr: float = 2e-3
+    gamma: float = 0.97
     entropy_coefficient: float = 0.02
     gradient_clip: float = 0.5
     normalise_advantages: bool = True

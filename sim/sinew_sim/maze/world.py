@@ -21,12 +21,12 @@ PALETTE_NAMES = ("red", "green", "blue", "yellow", "magenta", "cyan")
 
 @dataclass(frozen=True)
 class MazeConfig:
-    cells: int = 3  # per side
-    cell_m: float = 1.5
+    cells: int = 2  # per side
+    cell_m: float = 1.8
     wall_m: float = 0.1  # thickness
-    landmarks: int = 4  # of different colours, in different cells
+    landmarks: int = 3  # of different colours, in different cells
     landmark_m: float = 0.4  # side
-    open_walls: float = 0.4  # fraction of the walls not needed for a maze without loops that is left out
+    open_walls: float = 0.0  # fraction of the walls not needed for a maze without loops that is left out
 
     def __post_init__(self) -> None:
         if self.cells < 2:

@@ -11,6 +11,8 @@ from sinew_sim.maze.episodes import RADIUS_M, Episode, Pose, check_episodes, mak
 from sinew_sim.maze.geodesic import DistanceGrid
 from sinew_sim.maze.world import MazeConfig, MazeWorld, make_world
 
+MAZE = MazeConfig(cells=3, cell_m=1.5, landmarks=4, open_walls=0.4)
+
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_free_place_of_a_maze_can_be_reached(seed: int) -> None:
@@ -23,7 +25,7 @@ def test_every_free_place_of_a_maze_can_be_reached(seed: int) -> None:
 
 
 def test_the_same_seed_gives_the_same_worlds_and_others_differ() -> None:
-    a, b = make_worlds(MazeConfig(), 3, 5), make_worlds(MazeConfig(), 2, 5)
+    a, b = make_worlds(MAZE, 3, 5), make_worlds(MAZE, 2, 5)
     assert all(np.array_equal(x.boxes, y.boxes) for x, y in zip(a, b, strict=False))
     assert not np.array_equal(a[0].landmark_colours, a[1].landmark_colours) or not np.array_equal(
         a[0].boxes, a[1].boxes
@@ -33,7 +35,7 @@ def test_the_same_seed_gives_the_same_worlds_and_others_differ() -> None:
 
 
 def test_goals_stand_before_their_landmark_and_look_at_it() -> None:
-    worlds = make_worlds(MazeConfig(), 2, 0)
+    worlds = make_worlds(MAZE, 2, 0)
     made = make_episodes(worlds, 40, 0, distance_m=(1.5, 6.0))
     assert len(made.episodes) == 40
     assert ((made.start_distance_m >= 1.5 - 1e-9) & (made.start_distance_m <= 6.0 + 1e-9)).all()
@@ -47,7 +49,7 @@ def test_goals_stand_before_their_landmark_and_look_at_it() -> None:
 
 @pytest.fixture(scope="module")
 def world() -> MazeWorld:
-    return make_world(MazeConfig(cells=2, landmarks=1), 0, 0)
+    return make_world(MazeConfig(cells=2, cell_m=1.5, landmarks=1), 0, 0)
 
 
 def episode(world: MazeWorld) -> Episode:
@@ -83,7 +85,7 @@ def test_an_unreachable_goal_is_named(world: MazeWorld) -> None:
 
 def test_impossible_mazes_and_ranges_are_named(world: MazeWorld) -> None:
     with pytest.raises(ConfigError, match="landmarks is 7; expected 1 to 6"):
-        MazeConfig(landmarks=7)
+        MazeConfig(cells=3, landmarks=7)
     with pytest.raises(ConfigError, match="leave no way through a cell"):
         MazeConfig(cell_m=1.0, landmark_m=0.4)
     with pytest.raises(ConfigError, match="0 < low < high"):

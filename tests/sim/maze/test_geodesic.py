@@ -9,6 +9,7 @@ from sinew_sim.maze.geodesic import DistanceGrid, interpolate
 from sinew_sim.maze.world import MazeConfig, MazeWorld, make_world
 
 RADIUS = 0.18
+MAZE = MazeConfig(cells=3, cell_m=1.5, landmarks=4, open_walls=0.4)
 LONGEST = 1.028  # of a path in 16 directions, compared with the straight one
 
 
@@ -48,7 +49,7 @@ def test_a_gap_narrower_than_the_body_is_no_way() -> None:
 
 
 def test_distances_are_symmetric_and_obey_the_triangle_inequality() -> None:
-    world = make_world(MazeConfig(), seed=3, index=0)
+    world = make_world(MAZE, seed=3, index=0)
     grid = DistanceGrid(world, RADIUS)
     places = np.argwhere(grid.free) * 0.1
     a, b, c = (places[i] for i in np.random.default_rng(0).choice(len(places), 3, replace=False))
@@ -60,7 +61,7 @@ def test_distances_are_symmetric_and_obey_the_triangle_inequality() -> None:
 
 def test_a_short_move_changes_the_distance_little() -> None:
     """Also beside walls and corners, where some of the four nodes around a place lie inside an obstacle."""
-    world = make_world(MazeConfig(), seed=3, index=1)
+    world = make_world(MAZE, seed=3, index=1)
     field = DistanceGrid(world, RADIUS).field(np.array([0.7, 0.7]))[None]
     draw = np.random.default_rng(0)
     places = draw.uniform(0.3, 4.2, (2000, 2))

@@ -9,10 +9,12 @@ from sinew_sim.maze.episodes import RADIUS_M, EpisodeSet, Pose, make_episodes, m
 from sinew_sim.maze.simulator import FORWARD, LEFT, RIGHT, STOP, MazeSimulator, SimulatorConfig
 from sinew_sim.maze.world import PALETTE, MazeConfig
 
+MAZE = MazeConfig(cells=3, cell_m=1.5, landmarks=4, open_walls=0.4)
+
 
 @pytest.fixture(scope="module")
 def episodes() -> EpisodeSet:
-    return make_episodes(make_worlds(MazeConfig(), 3, 0), 24, 0)
+    return make_episodes(make_worlds(MAZE, 3, 0), 24, 0)
 
 
 def actions(*values: int) -> np.ndarray:
@@ -41,7 +43,7 @@ def test_yaw_0_looks_along_minus_z_and_left_is_minus_x(episodes: EpisodeSet) -> 
 
 def test_a_blocked_step_ends_at_contact_without_sliding(episodes: EpisodeSet) -> None:
     simulator = MazeSimulator(episodes, 1)
-    half = 0.5 * MazeConfig().wall_m
+    half = 0.5 * MAZE.wall_m
     simulator.pose[0] = [2.25, half + RADIUS_M + 0.1, 0.2]
     for _ in range(3):
         simulator.act(actions(FORWARD))
