@@ -103,7 +103,7 @@ def save(folder: Path | str, network: T3, card: str) -> None:
     `card` is Markdown: training data, command, seed, scores. Raises ConfigError where the folder holds anything
     else, CheckpointError for weights that are not finite.
     """
-    root = Path(folder)
+    root = Path(folder).resolve()  # '.' has no name to put others beside
     strangers = (
         sorted(p.name for p in root.iterdir() if p.name not in (ENCODERS, TRUNK, DECODERS)) if root.exists() else []
     )

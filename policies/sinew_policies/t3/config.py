@@ -106,6 +106,11 @@ class HeadConfig:
             raise ConfigError(f"unknown pooling '{self.pool}'; {name_hint(self.pool, POOLS)}")
         if self.has_outputs and self.n_out < 1:
             raise ConfigError(f"a head of kind {self.kind} has n_out {self.n_out}; expected at least 1")
+        if any(n < 1 for n in self.hidden) or (self.kind == "pose" and len(self.hidden) not in (0, 2)):
+            raise ConfigError(
+                f"a head of kind {self.kind} has hidden {self.hidden}; expected positive widths"
+                f"{', two of them' if self.kind == 'pose' else ''}, or none for the published ones"
+            )
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout is {self.dropout}; expected 0 <= dropout < 1")
         if self.reconstructs:

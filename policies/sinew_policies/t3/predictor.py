@@ -5,7 +5,7 @@ images keep what they need of the reference frame, so a stream costs one tower p
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +72,17 @@ class Predictor:
         fingers: Mapping[str, Finger],
         *,
         options: components.LoadOptions | None = None,
+        backbone: Callable[[T3], Backbone] | None = None,
         device: str = "cpu",
     ) -> "Predictor":
-        """Loads the components that the fingers name, no others; faults as `components.load`."""
+        """Loads the components that the fingers name, no others; faults as `components.load`.
+
+        `backbone` makes one of the loaded network, such as `lambda net: OpenVINOBackbone(net, "bf16")`.
+        """
         sensors = sorted({f.sensor for f in fingers.values()})
         heads = sorted({h for f in fingers.values() for h in f.heads})
-        return Predictor(components.load(folder, sensors, heads, options), fingers, device=device)
+        network = components.load(folder, sensors, heads, options)
+        return Predictor(network, fingers, backbone=backbone(network) if backbone else None, device=device)
 
     def warm_up(self) -> None:
         """Allocates and compiles with blank images; leaves no memory of them."""
@@ -152,7 +157,10 @@ class Predictor:
         seen: dict[str, DeviceStatistics] = {}
         for name, frame in frames.items():
             finger = self.fingers[self._known(name)]
-            images.append(preprocess_batch([frame], finger.preprocessing))
+            try:
+                images.append(preprocess_batch([frame], finger.preprocessing))
+            except DataError as error:
+                raise DataError(f"finger '{name}': {error}") from error
             expected = self._sizes.get(name, frame.shape)
             if frame.shape != expected:
                 raise DataError(

@@ -69,6 +69,13 @@ def test_a_network_that_cannot_be_saved_leaves_the_former(tmp_path: Path) -> Non
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net"]
 
 
+def test_the_present_folder_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net").mkdir()
+    monkeypatch.chdir(tmp_path / "net")
+    components.save(".", network(), "x")
+    assert components.contents(tmp_path / "net").has_trunk
+
+
 def test_folders_of_others_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"holds notes\.txt"):

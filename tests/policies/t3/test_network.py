@@ -144,6 +144,8 @@ def test_configurations_that_cannot_be_are_refused() -> None:
         HeadConfig("mpl", 3)
     with pytest.raises(ConfigError, match="n_out 0"):
         HeadConfig("pose")
+    with pytest.raises(ConfigError, match=r"hidden \(256,\); expected positive widths, two of them"):
+        HeadConfig("pose", 9, hidden=(256,))
     with pytest.raises(ConfigError, match="not one of the published"):
         published_head("cls_cncc")
     with pytest.raises(ConfigError, match="width 192 with 5 attention heads"):

@@ -187,6 +187,15 @@ def test_changed_resolution_is_refused_until_reset() -> None:
     predictor.touch({"left": other})
 
 
+def test_frames_of_wrong_form_are_refused_by_finger() -> None:
+    predictor = Predictor(network(), fingers())
+    with pytest.raises(
+        DataError, match=r"finger 'right': a tactile frame is float32 \(60, 80, 3\); expected uint8"
+    ):
+        predictor.touch({"left": frame(0), "right": frame(0).astype(np.float32)})
+    assert predictor.touch({"left": frame(0, size=(96, 96))})["left"].outputs[POSE] is None
+
+
 def test_bad_calls_are_refused() -> None:
     predictor = Predictor(network(), fingers())
     with pytest.raises(DataError, match="no frames were given"):
@@ -243,12 +252,13 @@ def test_int8_agrees_and_is_kept_in_the_cache(tmp_path: Path) -> None:
         make()
 
 
-def test_predictor_runs_on_another_backbone() -> None:
+def test_predictor_runs_on_another_backbone(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="the extra quant is not installed")
     net = network()
     pair = {name: finger for name, finger in fingers().items() if finger.sensor == "digit"}
     seen = {name: frames(0)[name] for name in pair}
-    other = Predictor(net, pair, backbone=OpenVINOBackbone(net, "f32", sensors=["digit"]))
+    components.save(tmp_path / "net", net, "x")
+    other = Predictor.from_pretrained(tmp_path / "net", pair, backbone=lambda n: OpenVINOBackbone(n, "f32"))
     got, want = other.touch(seen), Predictor(net, pair).touch(seen)
     for name in pair:
         np.testing.assert_allclose(got[name].embedding, want[name].embedding, atol=1e-4)
