@@ -52,6 +52,7 @@ class TrainConfig:
     success_distance_m: float = SUCCESS_DISTANCE_M  # of the figures, not of the reward
     checkpoint_every: int = 50  # updates
     device: str = "cpu"
+    environment: str = ""  # what else decides a training, in words; a resumed one must say the same
     stop_after_updates: int | None = None  # interrupt there, as a signal would
 
     def __post_init__(self) -> None:
@@ -100,10 +101,17 @@ class Trainer:
 
     def run(self) -> bool:
         """True when the schedule is complete, False when interrupted."""
+        before = {}
+        if self._workers.rank == 0 and threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return self._run()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _run(self) -> bool:
         c, first = self._config, self._workers.rank == 0
-        if first and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._on_signal)
         self._resume()
         said, stop = time.monotonic(), False
         with _progress_bar(self._console) as bar:
@@ -209,7 +217,8 @@ class Trainer:
 
     def _settings(self) -> str:
         c = self._config
-        return f"seed: {c.seed}\nprocesses: {c.processes}\nsync_frac: {c.sync_frac}\n{to_yaml(c.ppo)}"
+        own = f"seed: {c.seed}\nprocesses: {c.processes}\nsync_frac: {c.sync_frac}\n"
+        return f"{own}{to_yaml(c.ppo)}{c.environment}"
 
     def _card(self) -> str:
         c = self._config

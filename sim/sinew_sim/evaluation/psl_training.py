@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sinew_policies.common import checkpoint
+from sinew_policies.common import config as configuration
 from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.report import Metric, Report, Row, metric_fields
 from sinew_policies.psl.actor_critic import SmallPolicy, SmallPolicyConfig
@@ -107,6 +108,7 @@ def train_runs(run: RunConfig, config: MazeTrainingConfig) -> bool:
             sync_frac=run.sync_frac,
             ppo=config.ppo,
             success_distance_m=config.task.reward.distance_m,
+            environment=f"envs: {config.envs}\n{configuration.to_yaml(config.task)}",
         )
         environment = MakeMazeTask(config.task, config.envs, seed, world_seed=seed)
         if not train(training, environment, partial(SmallPolicy, config.policy())):

@@ -1,6 +1,7 @@
 """Training repeats and resumes bit by bit, alone and with two workers."""
 
 import json
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -36,12 +37,14 @@ def assert_equal(a: Path, b: Path) -> None:
 
 
 def test_an_interrupted_training_ends_bit_by_bit_like_one_that_was_not(tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
     assert train(config(tmp_path / "whole"), MakeRecall(), make_policy)
     assert not train(config(tmp_path / "cut", stop_after_updates=2), MakeRecall(), make_policy)
     assert len(json.loads((tmp_path / "cut/metrics.json").read_text())) == 2
     assert train(config(tmp_path / "cut"), MakeRecall(), make_policy)
     assert_equal(tmp_path / "whole", tmp_path / "cut")
     assert not list((tmp_path / "cut").rglob("*.partial"))
+    assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C means what it meant before"
     other = config(tmp_path / "other", seed=1)
     assert train(other, MakeRecall(), make_policy)
     assert not torch.equal(weights(tmp_path / "other")["actor.weight"], weights(tmp_path / "whole")["actor.weight"])
@@ -83,6 +86,10 @@ def test_a_fault_leaves_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_states_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    assert train(config(tmp_path, 1, environment="walls: 3"), MakeRecall(), make_policy)
+    with pytest.raises(CheckpointError, match="'walls: 3' instead of 'walls: 4'"):
+        train(config(tmp_path, 1, environment="walls: 4"), MakeRecall(), make_policy)
+    (tmp_path / STATE_FILE).unlink()
     assert train(config(tmp_path, 1), MakeRecall(), make_policy)
     with pytest.raises(CheckpointError, match="'seed: 0' instead of 'seed: 3'; use those, or choose another --out"):
         train(config(tmp_path, 1, seed=3), MakeRecall(), make_policy)
