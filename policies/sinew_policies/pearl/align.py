@@ -36,6 +36,7 @@ class AlignConfig:
 
     structure: str = "relative"
     anchor: str = "progress"
+    anchor_first: float = 0.5  # share of the anchor's weight on its first feature; the rest is learnt
     layout: ObservationLayout = METAWORLD
     subset: int = 48  # M, segments of each task in a coupling; at most 0.7 of the smaller set is drawn
     draws: int = 48  # subsets that vote
@@ -58,6 +59,8 @@ class AlignConfig:
             raise ConfigError(
                 f"align: subset {self.subset}, draws {self.draws}, clusters {self.clusters}; expected 2, 1, 1 up"
             )
+        if not 0.0 <= self.anchor_first <= 1.0:
+            raise ConfigError(f"align: anchor_first is {self.anchor_first}; expected 0 to 1")
         if not 0.5 <= self.min_vote_agreement <= 1.0:
             raise ConfigError(f"align: min_vote_agreement is {self.min_vote_agreement}; expected 0.5 to 1")
 
@@ -204,10 +207,12 @@ class _Run:
         if config.anchor:
             self.source_anchor_features = features(config.anchor, source, config.layout)
             self.target_anchor_features = features(config.anchor, target, config.layout)
-            self.anchor = anchors.learn(self.source_anchor_features, source_labels, source.episode_index, rng)
+            self.anchor = anchors.learn(
+                self.source_anchor_features, source_labels, source.episode_index, config.anchor_first, rng
+            )
             self.source_actions = features("actions", source)
             self.target_actions = features("actions", target)
-            self.smooth = anchors.learn(self.source_actions, source_labels, source.episode_index, rng)
+            self.smooth = anchors.learn(self.source_actions, source_labels, source.episode_index, 0.0, rng)
         self.solver = ""
         self.energies: F64 = np.zeros(0)
         self.fallbacks = 0

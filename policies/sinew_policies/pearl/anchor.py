@@ -1,10 +1,11 @@
 """What gives a coupling its orientation: a utility over features that both tasks share.
 
 Gromov-Wasserstein sees distances only, so the good end of one task may be coupled to the bad end of the other with
-full conviction. The anchor is a linear utility over ranked features (progress, in the published sense of coming
-closer; see `features`), whose weights are learnt from the source's labels alone and are never negative: the
-features are oriented so that more is better, and labels decide how much each of them counts. Coupling cost is the
-squared difference of the utility's ranks. A few target labels can sharpen the weights.
+full conviction. The anchor is a linear utility over ranked features (progress; see `features`), whose weights come
+from the source's labels alone and are never negative: the features are oriented so that more is better, and labels
+decide how much each of them counts. What labels of one task say about the lesser features need not hold in another,
+so a share of the weight stays on the first feature. Coupling cost is the squared difference of the utility's ranks.
+A few target labels can sharpen the weights.
 """
 
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ class Anchor:
         return ranked((ranked(features) @ self.weights)[:, None])[:, 0]
 
 
-def learn(features: F64, labels: PairLabels, episode: Index, seed_rng: np.random.Generator) -> Anchor:
-    """The anchor of source features (N, F) whose segments come from `episode` (N,).
+def learn(features: F64, labels: PairLabels, episode: Index, first: float, seed_rng: np.random.Generator) -> Anchor:
+    """The anchor of source features (N, F) whose segments come from `episode` (N,), with the share `first` of the
+    weight on the first feature whatever the labels say.
 
     Held-out accuracy is by trajectory: pairs of a fold's trajectories are judged by weights learnt without them.
     """
@@ -46,9 +48,9 @@ def learn(features: F64, labels: PairLabels, episode: Index, seed_rng: np.random
         inside, outside = (fold == k).all(1), (fold != k).all(1)
         if inside.any() and outside.any():
             part = decided.subset(inside)
-            right += accuracy(x @ _fit(x, decided.subset(outside)), part) * len(part)
+            right += accuracy(x @ _kept(_fit(x, decided.subset(outside)), first), part) * len(part)
             judged += len(part)
-    return Anchor(_fit(x, decided), right / judged if judged else float("nan"))
+    return Anchor(_kept(_fit(x, decided), first), right / judged if judged else float("nan"))
 
 
 def sharpen(anchor: Anchor, features: F64, labels: PairLabels) -> Anchor:
@@ -74,6 +76,12 @@ def linear_cost(source_utility: F64, target_utility: F64, *, mirrored: bool = Fa
     """
     target = -target_utility if mirrored else target_utility
     return 6.0 * (source_utility[..., :, None] - target[..., None, :]) ** 2
+
+
+def _kept(learnt: F64, first: float) -> F64:
+    total = float(learnt.sum())
+    prior = np.eye(len(learnt))[0] * (total if total > 0 else 1.0)
+    return (1.0 - first) * learnt + first * prior
 
 
 def _fit(x: F64, labels: PairLabels, prior: F64 | None = None) -> F64:

@@ -2,7 +2,7 @@
 
 - raw: states and actions as recorded, flattened; assumes nothing, and compares segments of one task only.
 - relative: hand to object, object to goal and hand to goal in metres, frame by frame.
-- progress: those three distances, summed up per segment, larger = closer.
+- progress: how close object and goal, hand and object are, summed up per segment; larger = closer.
 - actions: how large, how even and how smooth the actions are; the tasks' shared action space is all it needs.
 
 `relative` and `progress` need an ObservationLayout: the claim that observations hold the positions of a hand, of
@@ -21,7 +21,6 @@ from sinew_policies.common.episodes import Segmented
 from sinew_policies.common.errors import ConfigError, DataError, name_hint
 from sinew_policies.common.types import F64
 
-_END_SHARE = 0.1  # of a segment's frames: its end
 _FRAMES = 50  # raw and relative maps look at no more frames than this
 _MOVED_M = 0.02  # change of the object's distance to the goal that counts as moved
 _MOVED_SHARE = 0.2  # of a task's segments, below which the object is scenery
@@ -38,13 +37,7 @@ class ObservationLayout:
 
 METAWORLD = ObservationLayout(hand=0, object=4, goal=36)
 
-PROGRESS_NAMES = (
-    "object_goal_mean",
-    "object_goal_end",
-    "object_goal_drop",
-    "hand_object_mean",
-    "hand_goal_mean",
-)
+PROGRESS_NAMES = ("object_goal_mean", "object_goal_drop", "hand_object_mean")
 ACTION_NAMES = ("magnitude", "jerk", "gripper_spread")
 
 
@@ -112,15 +105,8 @@ def _relative(segments: Segmented, layout: ObservationLayout) -> F64:
 
 
 def _progress(segments: Segmented, layout: ObservationLayout) -> F64:
-    hand_object, object_goal, hand_goal = distances(segments, layout)
-    end = max(1, round(_END_SHARE * object_goal.shape[1]))
-    columns = (
-        -object_goal.mean(1),
-        -object_goal[:, -end:].mean(1),
-        object_goal[:, 0] - object_goal[:, -1],
-        -hand_object.mean(1),
-        -hand_goal.mean(1),
-    )
+    hand_object, object_goal, _ = distances(segments, layout)
+    columns = (-object_goal.mean(1), object_goal[:, 0] - object_goal[:, -1], -hand_object.mean(1))
     return np.stack(columns, axis=1)
 
 

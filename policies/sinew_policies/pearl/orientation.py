@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from sinew_policies.common.errors import ConfigError
+from sinew_policies.common.report import rate
 
 ACCEPTED, PROVISIONAL, REFUSED = "accepted", "provisional", "refused"
 
@@ -19,7 +20,7 @@ ACCEPTED, PROVISIONAL, REFUSED = "accepted", "provisional", "refused"
 class SignConfig:
     min_labels: int = 8  # decided target labels from which agreement decides
     min_agreement: float = 0.65
-    strict_agreement: float = 0.8  # where label-free evidence speaks against
+    strict_agreement: float = 0.6  # lower end of agreement's 95 % interval, where label-free evidence is wanting
     min_evidence: float = 0.15  # (2 cue + structure) / 3, each -1..1; a mirrored task has the opposite sign
     min_structure: float = 0.45  # where there is no cue: structure alone errs more often
     min_source_accuracy: float = 0.6  # of the anchor on held-out source trajectories
@@ -73,12 +74,19 @@ def _verdict(config: SignConfig, c: SignCheck) -> tuple[str, str]:
         )
     least = config.min_structure if math.isnan(c.cue) else config.min_evidence
     doubtful = not c.evidence >= least
-    needed = config.strict_agreement if doubtful else config.min_agreement
-    if c.labels and not c.agreement >= needed:
+    if c.labels and not c.agreement >= config.min_agreement:
         return REFUSED, (
-            f"{c.agreement:.0%} of {c.labels} target labels agree, expected at least {needed:.0%}: the coupling "
-            "may be mirrored; label more target pairs or take another source"
+            f"{c.agreement:.0%} of {c.labels} target labels agree, expected {config.min_agreement:.0%} or more: "
+            "the coupling may be mirrored; take another source"
         )
+    if c.labels and doubtful:
+        low = rate(round(c.agreement * c.labels), c.labels).low
+        if low < config.strict_agreement:
+            return REFUSED, (
+                f"{c.agreement:.0%} of {c.labels} target labels agree, so perhaps only {low:.0%}, and structure "
+                f"({c.structure:+.2f}) and action cue ({c.cue:+.2f}) do not speak for this orientation: expected "
+                f"{config.strict_agreement:.0%} or more; label more target pairs"
+            )
     if c.labels >= config.min_labels:
         return ACCEPTED, ""
     if math.isnan(c.evidence):

@@ -164,7 +164,8 @@ def test_ranking_puts_the_fitting_source_first_and_may_refuse_all(source, target
         (0, np.nan, np.nan, np.nan, np.nan, REFUSED),
         (10, 0.7, 0.4, 0.5, 0.9, ACCEPTED),
         (10, 0.7, -0.4, -0.5, 0.9, REFUSED),
-        (10, 0.9, -0.4, -0.5, 0.9, ACCEPTED),  # the owner's labels outweigh cues
+        (10, 0.9, -0.4, -0.5, 0.9, REFUSED),  # too few against the cues
+        (50, 0.9, -0.4, -0.5, 0.9, ACCEPTED),  # many labels outweigh them
         (10, 0.5, 0.4, 0.5, 0.9, REFUSED),
         (10, 0.1, 0.4, 0.5, 0.9, REFUSED),
         (4, 1.0, 0.4, 0.5, 0.9, PROVISIONAL),
