@@ -10,6 +10,7 @@ import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ _DTYPES = {
 }
 _MAX_PICKLE_BYTES = 256 << 20  # structure only: numbers lie outside it
 _MAX_DEPTH = 64
+_MAX_ENTRIES = 100_000  # on all ways to them: containers that share children multiply them
 
 
 class Inert(dict[object, object]):
@@ -87,12 +89,14 @@ def read_archive(path: Path) -> object:
 def tensors_of(root: object) -> dict[str, Tensor]:
     """Tensors below `root` by dotted name: entries of containers and attributes of objects.
 
-    Raises CheckpointError where they nest deeper than a network does.
+    Raises CheckpointError where they nest deeper, or hold more entries, than a network does.
     """
-    return dict(_walk(root, "", set(), 0))
+    return dict(_walk(root, "", set(), 0, count()))
 
 
-def _walk(node: object, name: str, above: set[int], depth: int) -> Iterator[tuple[str, Tensor]]:
+def _walk(
+    node: object, name: str, above: set[int], depth: int, entries: Iterator[int]
+) -> Iterator[tuple[str, Tensor]]:
     if isinstance(node, _Held | Tensor):
         yield name, node.tensor if isinstance(node, _Held) else node
         return
@@ -102,8 +106,12 @@ def _walk(node: object, name: str, above: set[int], depth: int) -> Iterator[tupl
         raise CheckpointError(f"'{name[:80]}…' nests deeper than {_MAX_DEPTH} levels; this is not a network's file")
     children: dict[Any, object] = {**node, **(vars(node) if isinstance(node, Inert) else {})}
     for key, child in children.items():
+        if next(entries) >= _MAX_ENTRIES:
+            raise CheckpointError(
+                f"'{name[:80]}…' is one of over {_MAX_ENTRIES} entries; this is not a network's file"
+            )
         if isinstance(key, str):
-            yield from _walk(child, f"{name}.{key}" if name else key, above | {id(node)}, depth + 1)
+            yield from _walk(child, f"{name}.{key}" if name else key, above | {id(node)}, depth + 1, entries)
 
 
 class _Held:

@@ -172,3 +172,11 @@ def test_endless_nesting_is_refused() -> None:
     assert list(tensors_of(ring)) == ["w"]
     plain = io.BytesIO(pickle.dumps(1))
     assert not zipfile.is_zipfile(plain)
+
+
+def test_containers_that_share_children_are_not_walked_forever() -> None:
+    shared: dict = {"w": torch.ones(1)}
+    for _ in range(40):
+        shared = {"a": shared, "b": shared}
+    with pytest.raises(CheckpointError, match="over 100000 entries"):
+        tensors_of(shared)
