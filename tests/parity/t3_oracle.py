@@ -92,7 +92,7 @@ class Case:
 
     def images(self, sensor: str) -> Tensor:
         """The recorded photographs, preprocessed for the sensor."""
-        return preprocess_batch(raw_images(self.folder), preprocessing(self.folder, sensor))
+        return preprocess_batch(raw_images(self.folder), preprocessing(self.folder, sensor, self.file))
 
     def loss_kind(self, head: str) -> LossKind:
         return _LOSSES[self.raw["heads"][head]["loss"]]
@@ -118,9 +118,9 @@ def raw_images(folder: Path) -> list[NDArray[np.uint8]]:
     return [images[name].astype(np.uint8, casting="no") for name in names]
 
 
-def preprocessing(folder: Path, sensor: str) -> Preprocessing:
-    """With the normalisation that a configuration of the folder states, else with ours."""
-    for file in sorted(folder.glob(f"*{_CONFIG}")):
+def preprocessing(folder: Path, sensor: str, *first: Path) -> Preprocessing:
+    """With the normalisation that a configuration states, `first` or any of the folder, else with ours."""
+    for file in (*first, *sorted(folder.glob(f"*{_CONFIG}"))):
         stated = read_json(file).get("norm", {})
         if sensor in stated:
             mean, std = stated[sensor]
