@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,9 @@ def _unpickler(stream: BytesIO, reader: _Reader) -> pickle.Unpickler:
         shape: tuple[int, ...] = tuple(int(s) for s in size)
         steps: tuple[int, ...] = tuple(int(s) for s in stride)
         last = offset + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
-        if min((offset, *shape, *steps)) < 0 or (0 not in shape and last >= len(storage)):
+        # Strides of 0 could make many numbers of few, so a tensor has at most as many as its storage.
+        amount = prod(shape)
+        if min((offset, *shape, *steps)) < 0 or amount > len(storage) or (amount > 0 and last >= len(storage)):
             raise CheckpointError(
                 f"{reader.path}: a tensor of shape {shape} reaches beyond its {len(storage)} numbers; "
                 "download the file again"

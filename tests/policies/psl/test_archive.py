@@ -3,6 +3,7 @@
 import contextlib
 import io
 import pickle
+import re
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict
@@ -149,15 +150,27 @@ def test_compressed_and_truncated_files_are_refused(saved: Path) -> None:
         read_archive(cut)
 
 
-def test_a_tensor_may_not_reach_beyond_its_numbers(saved: Path) -> None:
+@pytest.mark.parametrize(
+    ("offset", "shape", "stride"),
+    [
+        (90, (100,), (1,)),
+        (0, (1 << 16, 1 << 17), (0, 0)),
+        (0, (2, 51), (0, 1)),
+        (0, (2,), (1 << 62,)),
+        (1 << 62, (1,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (-2,), (1,)),
+    ],
+)
+def test_a_tensor_may_not_reach_beyond_its_numbers(saved: Path, offset: int, shape: tuple, stride: tuple) -> None:
     class Far:
         def __reduce__(self) -> tuple:
             base = torch.ones(100)
             rebuild, (storage, *_), *_ = base.__reduce_ex__(2)
-            return rebuild, (storage, 90, (100,), (1,), False, OrderedDict())
+            return rebuild, (storage, offset, shape, stride, False, OrderedDict())
 
     torch.save({"w": Far()}, saved)
-    with pytest.raises(CheckpointError, match=r"shape \(100,\) reaches beyond its 100 numbers"):
+    with pytest.raises(CheckpointError, match=rf"{re.escape(str(shape))} reaches beyond its 100 numbers"):
         read_archive(saved)
 
 
