@@ -7,6 +7,7 @@ recipe that says how numbers form a tensor; the program code in a TorchScript fi
 """
 
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
@@ -33,6 +34,8 @@ _DTYPES = {
     "torch.BoolStorage": torch.bool,
 }
 _MAX_PICKLE_BYTES = 256 << 20  # structure only: numbers lie outside it
+_REMEMBER = ("PUT", "BINPUT", "LONG_BINPUT")
+_MAX_OPCODES = 2_000_000
 _MAX_DEPTH = 64
 _MAX_ENTRIES = 100_000  # on all ways to them: containers that share children multiply them
 
@@ -140,7 +143,9 @@ class _Reader:
         self.root = self.pickle_name.removesuffix("data.pkl")
 
     def read(self) -> object:
-        return _unpickler(BytesIO(self._record(self.pickle_name, _MAX_PICKLE_BYTES)), self).load()
+        content = self._record(self.pickle_name, _MAX_PICKLE_BYTES)
+        self._check_memo(content)
+        return _unpickler(BytesIO(content), self).load()
 
     def storage(self, dtype: torch.dtype, key: str, count: int) -> Tensor:
         """`count` numbers of the record `data/<key>`, as they lie in the file."""
@@ -157,6 +162,17 @@ class _Reader:
             )
         stored = self.storages[key]
         return stored if stored.dtype == dtype else stored.view(dtype)
+
+    def _check_memo(self, content: bytes) -> None:
+        """Python's unpickler reserves memory up to the highest number under which an object is to be remembered;
+        whoever writes a pickle counts them up, so that none is above the number of its opcodes."""
+        for at, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+            if at >= _MAX_OPCODES or (opcode.name in _REMEMBER and int(argument or 0) > at):
+                raise CheckpointError(
+                    f"{self.path}: {self.pickle_name} has more than {_MAX_OPCODES} instructions or remembers an "
+                    f"object out of turn (instruction {at}: {opcode.name} {argument!s:.40}); PyTorch does not "
+                    "write such files, so it was not opened"
+                )
 
     def _record(self, name: str, limit: int) -> bytes:
         info = self.records.get(name)

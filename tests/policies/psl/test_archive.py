@@ -131,6 +131,9 @@ def saved(tmp_path: Path) -> Path:
         ({"data.pkl": None}, "without PyTorch's data.pkl"),
         ({"data.pkl": b"\x80\x02}q"}, "not a readable PyTorch file"),
         ({"data.pkl": b"not a pickle"}, "not a readable PyTorch file"),
+        ({"data.pkl": b"\x80\x02}r\0\0\x01\0."}, "out of turn .*LONG_BINPUT 65536"),  # would reserve its memory
+        ({"data.pkl": b"\x80\x02}p65536\n."}, "out of turn .*PUT 65536"),
+        ({"data.pkl": b"\x80\x02}" + b"N0" * 1_000_000 + b"."}, "more than 2000000 instructions"),
     ],
 )
 def test_damaged_records_are_named(saved: Path, change: dict[str, bytes | None], text: str) -> None:
