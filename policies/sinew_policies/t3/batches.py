@@ -1,7 +1,7 @@
 """Batches of one set and one head; which one serves a step follows from the seed and the step alone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -142,10 +142,14 @@ def random_views(
     image_px: int,
     rngs: Sequence[np.random.Generator],
 ) -> tuple[Tensor, list[dict[str, object]]]:
-    """Augmented images. Sets that must not be cropped are only jittered, and that in reconstruction only."""
-    how = source.data.preprocessing(image_px)
-    whole = not source.data.info.crop_and_flip
+    """Augmented images. Sets that must not be cropped are only jittered, and that in reconstruction only;
+    image variance is of the whole frame as it is, so its images are plain, too.
+    """
+    how, info = source.data.preprocessing(image_px), source.data.info
+    whole = not info.crop_and_flip or source.head == "variance_estimation"
     augmentation = Augmentation(crop=not whole, flip=not whole)
+    if not source.reconstructs:
+        augmentation = replace(augmentation, area=info.crop_area)
     views, labels = [], []
     for index, rng in zip(chosen, rngs, strict=True):
         sample = split[int(index)]

@@ -37,11 +37,16 @@ class SetInfo:
     channel_order: str = "rgb"
     frame_px: tuple[int, int] | None = None  # height and width of every image; none: any
     crop_and_flip: bool = True  # in augmentation
+    crop_area: tuple[float, float] = (0.08, 1.0)  # share of the image that crops of labelled classes keep
     source: str = ""  # what made the set
 
     def __post_init__(self) -> None:
         for task in self.tasks:
             task_of(task)
+        if not 0.0 < self.crop_area[0] <= self.crop_area[1] <= 1.0:
+            raise ConfigError(
+                f"crop_area is {self.crop_area}; expected shares of the image, 0 < least <= most <= 1"
+            )
 
 
 @dataclass(frozen=True)

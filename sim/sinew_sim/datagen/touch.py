@@ -194,6 +194,7 @@ def _complete(touch_set: TouchSet, config: TouchDataConfig) -> None:
         touch_set.sensor,
         touch_set.tasks,
         frame_px=(sensor.height_px, sensor.width_px),
+        crop_area=(0.6, 1.0),  # contacts are small, smaller crops miss them
         source=f"sinew datagen touch, seed {config.seed}",
     )
     write_info(folder, info)

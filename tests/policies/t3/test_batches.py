@@ -114,16 +114,20 @@ def test_reconstruction_gets_noise_and_random_views(sets: list[DataSet]) -> None
     assert a.target is None
 
 
-def test_sets_that_must_not_be_cropped_are_plain_with_labels(sets: list[DataSet]) -> None:
-    config = replace(CONFIG, tasks=("variance_estimation",))
+def test_labels_of_the_whole_frame_get_the_whole_frame(sets: list[DataSet]) -> None:
     probe = next(s for s in sets if s.name == "probe")
-    whole = replace(probe, info=replace(probe.info, crop_and_flip=False))
-    a = batches([whole], config)[0].images
-    b = batches([probe], config)[0].images
-    assert not torch.equal(a, b)
-    shown = [probe.splits["train"][int(i)].image for i in range(24)]
+    uncropped = replace(probe, info=replace(probe.info, crop_and_flip=False))
+    shown = [probe.splits["train"][i].image for i in range(24)]
     plain = torch.from_numpy(np.stack([preprocess(image, probe.preprocessing(32)) for image in shown]))
-    assert all(bool((plain == image).all(dim=(1, 2, 3)).any()) for image in a)
+
+    def all_plain(data: DataSet, head: str) -> bool:
+        images = batches([data], replace(CONFIG, tasks=(head,)))[0].images
+        return all(bool((plain == image).all(dim=3).all(dim=2).all(dim=1).any()) for image in images)
+
+    assert all_plain(probe, "variance_estimation")
+    assert all_plain(probe, "pose_estimation_3d")
+    assert all_plain(uncropped, "cls_cnc")
+    assert not all_plain(probe, "cls_cnc")
 
 
 def test_limited_samples_are_the_first(sets: list[DataSet]) -> None:

@@ -27,6 +27,7 @@ def test_a_description_is_written_and_read_back(tmp_path: Path) -> None:
         LabelNorm((0.0,) * 9, (2.0,) * 9),
         frame_px=(240, 320),
         channel_order="bgr",
+        crop_area=(0.5, 1.0),
     )
     write_info(tmp_path, info)
     assert read_info(tmp_path) == info
@@ -99,6 +100,7 @@ def test_sets_are_found_and_chosen_by_name(tmp_path: Path) -> None:
         ("sensr: mini", "there is no setting 'sensr'; did you mean 'sensor'"),
         ("tasks: []", "sensor"),
         ("sensor: mini\nlabel_norm: {mean: [0], std: [0]}", "std over 0"),
+        ("sensor: mini\ncrop_area: [0.5, 2]", "crop_area is"),
         ("sensor: [", "is not YAML"),
     ],
 )
