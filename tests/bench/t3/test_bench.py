@@ -13,9 +13,11 @@ from bench.t3.run import LIMITS_MS, Results, measure, write
 def test_a_frame_takes_no_longer_than_allowed_and_backbones_agree(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     start = time.perf_counter()
     results: Results = measure(repeats=15)
+    torch.set_num_threads(before)
     with capsys.disabled():
         for t in results.timed:
             print(f"\n{t.backbone:14s} {t.what:45s} best {min(t.cpu_ms):6.1f} ms CPU, limit {t.limit_ms}", end="")
