@@ -26,7 +26,7 @@ class RewardConfig:
     action_dim: int
     context_steps: int  # length of the segments it was trained on; the transformer looks that far back
     backbone: Literal["mlp", "transformer"] = "mlp"
-    hidden: tuple[int, ...] = (128, 128)  # of the MLP
+    hidden: tuple[int, ...] = (64, 64)  # of the MLP
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     mean_score: bool = False  # a segment's score is the mean over its steps, else the sum
 

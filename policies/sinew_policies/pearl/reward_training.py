@@ -9,30 +9,31 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sinew_policies.common.episodes import Bool, Index, Segmented
+from sinew_policies.common.episodes import Index, Segmented
 from sinew_policies.common.errors import ConfigError, DataError
-from sinew_policies.common.report import Metric, rate
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F64
-from sinew_policies.pearl.calibration import expected_calibration_error, fit_temperature
+from sinew_policies.pearl.calibration import fit_temperature
+from sinew_policies.pearl.episode_split import Split, split_by_episode, within
 from sinew_policies.pearl.preference_transformer import TransformerConfig
 from sinew_policies.pearl.preferences import check_labels
 from sinew_policies.pearl.reward import GaussianReward, RewardConfig, RewardModel
 from sinew_policies.pearl.reward_losses import entropy_hinge, preference_loss, sampled_score
-
-TIE_BAND = 1e-6  # |z - 0.5| up to which a label is a tie
+from sinew_policies.pearl.reward_scores import TIE_BAND, RewardScores, cross_entropy, judge
 
 
 @dataclass(frozen=True)
 class RewardTrainingConfig:
-    """Lambda (regulariser) and eta (entropy floor) are ours; the paper's were not available."""
+    """Defaults take seconds on one core; the paper's MLP has hidden layers of 256. Lambda (regulariser) and eta
+    (entropy floor) are ours: the paper's were not available.
+    """
 
     backbone: Literal["mlp", "transformer"] = "mlp"
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: tuple[int, ...] = (64, 64)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
-    steps: int = 400  # at most
+    steps: int = 300  # at most
     batch_pairs: int = 256
-    steps_per_segment: int = 50  # drawn anew in every batch of the MLP; 0 = all
+    steps_per_segment: int = 25  # drawn anew in every batch of the MLP; 0 = all
     lr: float = 1e-3
     weight_decay: float = 1e-4
     regulariser: float = 0.1
@@ -55,25 +56,6 @@ class RewardTrainingConfig:
             )
         if min(self.regulariser, self.weight_decay, self.steps_per_segment) < 0:
             raise ConfigError("regulariser, weight_decay and steps_per_segment must be 0 or more")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which segments train, stop and judge (N,); each episode is in exactly one of the three."""
-
-    train: Bool
-    stop: Bool
-    test: Bool
-
-
-@dataclass(frozen=True)
-class RewardScores:
-    """On pairs of episodes that neither trained nor stopped the model; NaN without such pairs."""
-
-    pair_accuracy: Metric  # untied pairs in the right order
-    cross_entropy: float  # nats, with the fitted temperature
-    calibration_error: float
-    calibration_error_raw: float  # before the temperature
 
 
 @dataclass(frozen=True)
@@ -247,57 +229,4 @@ class RewardTraining:
         score = model.score(self._segments.observations[used], self._segments.actions[used])
         first, second = place[: len(a)], place[len(a) :]
         logits, z = score[first] - score[second], self._z[self._stop]
-        return _cross_entropy(logits / fit_temperature(logits, z), z)
-
-
-def judge(model: RewardModel, score: F64, pairs: Index, z: F64) -> RewardScores:
-    """Scores of a model whose segment scores are `score` (N,) on pairs (K, 2) with labels z (K,)."""
-    if len(z) == 0:
-        return RewardScores(rate(0, 0), float("nan"), float("nan"), float("nan"))
-    logits = score[pairs[:, 0]] - score[pairs[:, 1]]
-    t = float(model.network.temperature)
-    return RewardScores(
-        pair_accuracy(score, pairs, z),
-        _cross_entropy(logits / t, z),
-        expected_calibration_error(_sigmoid(logits / t), z),
-        expected_calibration_error(_sigmoid(logits), z),
-    )
-
-
-def pair_accuracy(score: F64, pairs: Index, z: F64) -> Metric:
-    """Fraction of the untied pairs (K, 2) whose preferred segment has the higher score (N,)."""
-    untied = np.abs(z - 0.5) > TIE_BAND
-    difference = score[pairs[untied, 0]] - score[pairs[untied, 1]]
-    right = np.sign(difference) == np.sign(z[untied] - 0.5)
-    return rate(int(right.sum()), int(untied.sum()))
-
-
-def split_by_episode(episode_index: Index, stop_share: float, test_share: float, seed: int) -> Split:
-    """Divides segments (N,) by the episode they come from.
-
-    Raises DataError where a wanted part would hold fewer than two episodes.
-    """
-    episodes = stream(seed, "reward split").permutation(np.unique(episode_index))
-    n_stop, n_test = round(stop_share * len(episodes)), round(test_share * len(episodes))
-    for name, share, count in (("stop_share", stop_share, n_stop), ("test_share", test_share, n_test)):
-        if share > 0.0 and count < 2:
-            raise DataError(
-                f"{name} {share} of {len(episodes)} episodes is {count}, too few to compare; label segments of "
-                f"more episodes, or set {name}=0"
-            )
-    stop = np.isin(episode_index, episodes[:n_stop])
-    test = np.isin(episode_index, episodes[n_stop : n_stop + n_test])
-    return Split(~(stop | test), stop, test)
-
-
-def within(pairs: Index, kept: Bool) -> Index:
-    """Which pairs (K, 2) have both their segments among those kept (N,)."""
-    return np.flatnonzero(kept[pairs].all(1)).astype(np.int64)
-
-
-def _cross_entropy(logits: F64, z: F64) -> float:
-    return float(np.mean(np.logaddexp(0.0, logits) - z * logits))
-
-
-def _sigmoid(x: F64) -> F64:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
+        return cross_entropy(logits / fit_temperature(logits, z), z)

@@ -10,16 +10,11 @@ from sinew_policies.common.episodes import Episode, EpisodeSet, Segmented
 from sinew_policies.common.errors import CheckpointError, ConfigError, DataError
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F64
+from sinew_policies.pearl.episode_split import split_by_episode, within
 from sinew_policies.pearl.preference_transformer import TransformerConfig
 from sinew_policies.pearl.reward import RewardModel
-from sinew_policies.pearl.reward_training import (
-    RewardTraining,
-    RewardTrainingConfig,
-    pair_accuracy,
-    split_by_episode,
-    train_reward,
-    within,
-)
+from sinew_policies.pearl.reward_scores import pair_accuracy
+from sinew_policies.pearl.reward_training import RewardTraining, RewardTrainingConfig, train_reward
 
 QUICK = RewardTrainingConfig(hidden=(32,), steps=80, batch_pairs=128, lr=3e-3)
 
