@@ -196,6 +196,13 @@ def test_openais_program_and_open_clips_state_dicts_give_the_same_network(tmp_pa
         assert next(found.parameters()).dtype == torch.float32
 
 
+_RESNET_SIGNS = {
+    "visual.conv1.weight": torch.zeros(4, 3, 3, 3),
+    "visual.attnpool.positional_embedding": torch.zeros(2, 8),
+    "visual.attnpool.c_proj.weight": torch.zeros(4, 8),
+}
+
+
 @pytest.mark.parametrize(
     ("state", "found"),
     [
@@ -204,6 +211,8 @@ def test_openais_program_and_open_clips_state_dicts_give_the_same_network(tmp_pa
         ({"visual.conv1.weight": torch.zeros(768, 3, 32, 32), "visual.class_embedding": torch.zeros(768)},
          "a CLIP ViT-B/32 of width 768"),
         ({"fc.weight": torch.zeros(2, 2)}, "no CLIP network with OpenAI's names (1 tensors, such as fc.weight)"),
+        *(({**_RESNET_SIGNS, name: torch.tensor(1.0)}, "no CLIP network with OpenAI's names (3 tensors")
+          for name in _RESNET_SIGNS),
     ],
 )  # fmt: skip
 def test_another_architecture_is_named(tmp_path: Path, state: dict, found: str) -> None:

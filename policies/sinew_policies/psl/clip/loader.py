@@ -96,7 +96,12 @@ def _describe(state: Mapping[str, Tensor]) -> str:
     stem = state.get("visual.conv1.weight")
     position = state.get("visual.attnpool.positional_embedding")
     projection = state.get("visual.attnpool.c_proj.weight")
-    if stem is not None and position is not None and projection is not None:
+    if (
+        stem is not None
+        and position is not None
+        and projection is not None
+        and min(stem.ndim, position.ndim, projection.ndim) > 0
+    ):
         names = [k.split(".") for k in state if k.startswith("visual.layer") and k.count(".") > 2]
         blocks = tuple(len({n[2] for n in names if n[1] == f"layer{stage}"}) for stage in range(1, 5))
         size = 32 * math.isqrt(max(0, len(position) - 1))
