@@ -74,7 +74,7 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError as fault:
         raise DataError(f"{path} does not exist; make it before, or correct the path") from fault
-    except (ValueError, EOFError, OSError) as fault:
+    except Exception as fault:  # a damaged header reaches numpy's parsers of Python, zip and pickle files
         raise DataError(
             f"{path} is not a whole numeric .npy file ({fault}); make it again. Pickled objects are never read"
         ) from fault

@@ -10,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinew_policies.common.errors import ConfigError, DataError
-from sinew_policies.psl.goal_cache import GoalViews, load_goal_views, save_goal_views
+from sinew_policies.psl.goal_cache import GoalViews, load_goal_views, read_array, save_goal_views
 from sinew_policies.psl.goal_views import draw_view, select_views, view_entropy
 from sinew_policies.psl.reward import heading
+
+
+def _npy(header: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"\0" * 12
 
 
 def test_a_view_that_is_equally_like_all_prompts_has_entropy_one_and_a_clear_one_zero() -> None:
@@ -99,6 +103,28 @@ def test_the_cache_returns_what_was_written_and_refuses_damage(tmp_path: Path) -
         load_goal_views(tmp_path, "other")
     with pytest.raises(DataError, match=r"goal angles have shape \(3, 3, 2\); expected \(3, 4, 2\)"):
         GoalViews(views.embeddings, views.angles_rad[:, :3])
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-9223372036854775809,), }"),
+        _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-3,), }"),
+        _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }"),
+        _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,), }"),
+        _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000,), }"),
+        _npy("{'descr': '<f4', 'shape': (3"),
+        _npy("(" * 5000),
+        b"PK\x03\x04junk",
+        b"",
+    ],
+)
+def test_a_damaged_array_file_is_named(tmp_path: Path, content: bytes, mapped: bool) -> None:
+    file = tmp_path / "goals.npy"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"goals\.npy is not a whole numeric \.npy file"):
+        read_array(file, mapped=mapped)
 
 
 def test_a_goal_rotation_turns_first_and_pitches_then() -> None:
