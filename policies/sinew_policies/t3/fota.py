@@ -101,6 +101,8 @@ def open_split(folder: Path) -> Split:
         )
     count = read_count(folder)
     split = Split(folder, [index_shard(path) for path in paths])
+    if not len(split) and not count:
+        raise DataError(f"{folder} holds no samples; copy the set again, or make one with `sinew datagen touch`")
     if len(split) != count:
         raise DataError(
             f"{folder / COUNT_FILE} says {count} samples, but its {len(paths)} shards hold {len(split)}; copy the "
@@ -175,20 +177,20 @@ def index_shard(path: Path) -> Shard:
                 parts = found.setdefault(key, {})
                 kind = _LABEL_SUFFIX if suffix == _LABEL_SUFFIX else "image"
                 if kind in parts:
-                    raise DataError(f"shard {path} holds two members for the {kind} of '{key}'; write it again")
+                    raise DataError(f"shard {path} holds two members for the {kind} of {key!r}; write it again")
                 parts[kind] = (member.offset_data, member.size)
             end = archive.offset
-    except (OSError, tarfile.TarError, EOFError, ValueError) as fault:
+    except (OSError, tarfile.TarError, EOFError, ValueError, RecursionError) as fault:
         raise DataError(f"shard {path} is not a complete tar archive ({fault}); {_AGAIN}") from fault
     # tarfile takes a damaged header for the end; a real end is a block of zeros.
     with path.open("rb") as file:
         file.seek(end)
         if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
             last = next(reversed(found), "(none)")
-            raise DataError(f"shard {path} is cut off or damaged after member '{last}' (byte {end}); {_AGAIN}")
+            raise DataError(f"shard {path} is cut off or damaged after member {last!r} (byte {end}); {_AGAIN}")
     for key, parts in found.items():
         if "image" not in parts:
-            raise DataError(f"shard {path}: '{key}.json' has no image '{key}.jpg'; {_AGAIN}")
+            raise DataError(f"shard {path}: {f'{key}.json'!r} has no image {f'{key}.jpg'!r}; {_AGAIN}")
     places = [(*p["image"], *p.get(_LABEL_SUFFIX, (0, 0))) for p in found.values()]
     return Shard(path, tuple(found), np.array(places, np.int64).reshape(-1, 4))
 
@@ -218,7 +220,7 @@ def decode_image(content: bytes, name: str) -> U8:
 
 def _check_member(path: Path, member: tarfile.TarInfo, archive_bytes: int) -> tuple[str, str]:
     """(key, suffix) of a member that is safe to read."""
-    where = f"shard {path}, member '{member.name[:120]}'"
+    where = f"shard {path}, member {member.name[:120]!r}"
     parts = PurePosixPath(member.name).parts
     if member.name.startswith("/") or ".." in parts or "\\" in member.name or "\0" in member.name:
         raise DataError(f"{where}: the name leaves its folder; this shard is unsafe, do not unpack it")
@@ -238,18 +240,18 @@ def _check_member(path: Path, member: tarfile.TarInfo, archive_bytes: int) -> tu
 
 def _check_sample(sample: Sample, seen: set[str]) -> None:
     if not sample.key or "." in sample.key or "/" in sample.key:
-        raise DataError(f"key '{sample.key}' has a dot or a slash or is empty; make it with key_of")
+        raise DataError(f"key {sample.key!r} has a dot or a slash or is empty; make it with key_of")
     if sample.key in seen:
-        raise DataError(f"key '{sample.key}' occurs twice in one shard; keys must differ")
+        raise DataError(f"key {sample.key!r} occurs twice in one shard; keys must differ")
     seen.add(sample.key)
     if sample.image.dtype != np.uint8 or sample.image.ndim != 3 or sample.image.shape[2] != 3:
         raise DataError(
-            f"'{sample.key}': the image is {sample.image.dtype} of shape {sample.image.shape}; expected uint8 RGB "
+            f"{sample.key!r}: the image is {sample.image.dtype} of shape {sample.image.shape}; expected uint8 RGB "
             "of shape (height, width, 3)"
         )
     for name, value in sample.labels.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise DataError(f"'{sample.key}': label {name} is {value}; expected a finite number")
+            raise DataError(f"{sample.key!r}: label {name} is {value}; expected a finite number")
 
 
 def _bytes_at(shard: Shard, key: str, offset: int, size: int) -> bytes:
@@ -265,7 +267,7 @@ def _bytes_at(shard: Shard, key: str, offset: int, size: int) -> bytes:
 
 def _decode_labels(content: bytes, name: str) -> dict[str, object]:
     try:
-        fields = json.loads(content, parse_constant=_refuse_constant)
+        fields = json.loads(content, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as fault:
         raise DataError(f"{name}: the JSON file cannot be read ({fault}); {_AGAIN}") from fault
     if not isinstance(fields, dict):
@@ -275,9 +277,12 @@ def _decode_labels(content: bytes, name: str) -> dict[str, object]:
     return fields
 
 
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return number
 
 
 def _name(shard: Shard, key: str) -> str:
-    return f"shard {shard.path}, sample '{key}'"
+    return f"shard {shard.path}, sample {key[:120]!r}"

@@ -3,6 +3,7 @@
 Field names, offsets and the misspelling are those of the published data.
 """
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -99,7 +100,7 @@ def pose(labels: Labels, sample: str) -> F64:
     """(7,) x y z in mm and qx qy qz qw. Raises DataError naming the sample and the field."""
     _, value = _field(labels, sample, ("quat_xyzw",))
     if not isinstance(value, list) or len(value) != 4:
-        raise DataError(f"{sample}: quat_xyzw is {value!r}; expected a list of four numbers")
+        raise DataError(f"{sample}: quat_xyzw is {reprlib.repr(value)}; expected a list of four numbers")
     quat = np.array([_number(v, "quat_xyzw", sample) for v in value])
     length = float(np.linalg.norm(quat))
     if not 0.9 < length < 1.1:
@@ -130,16 +131,16 @@ def _field(labels: Labels, sample: str, names: Sequence[str]) -> tuple[str, obje
     for name in names:
         if name in labels:
             return name, labels[name]
+    there = reprlib.repr(sorted(labels)) if labels else "(none)"
     raise DataError(
-        f"{sample} has no field '{names[0]}', only: {', '.join(sorted(labels)) or '(none)'}; leave this task out "
-        "for its set, or write the field"
+        f"{sample} has no field '{names[0]}', only: {there}; leave this task out for its set, or write the field"
     )
 
 
 def _number(value: object, field: str, sample: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"{sample}: {field} is {value!r}; expected a number")
+        raise DataError(f"{sample}: {field} is {reprlib.repr(value)}; expected a number")
     number = float(value) if abs(value) < 1e12 else np.inf
     if not np.isfinite(number):
-        raise DataError(f"{sample}: {field} is {value}; expected a finite number")
+        raise DataError(f"{sample}: {field} is {reprlib.repr(value)}; expected a finite number")
     return number

@@ -127,15 +127,50 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
         index_shard(path)
 
 
-def test_a_negative_size_is_refused(tmp_path: Path) -> None:
-    path = tar_of(tmp_path / "data-000000.tar", [("a.jpg", b"x")])
+@pytest.mark.parametrize("size", [-1, -5, -512])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_negative_size_is_refused(tmp_path: Path, size: int, kind: bytes) -> None:
+    path = tar_of(tmp_path / "data-000000.tar", [("a.jpg", b"x"), ("b.jpg", b"x")])
     content = bytearray(path.read_bytes())
-    content[124:136] = b"\xff" * 10 + b"\xfe\x00"  # size -512 in base 256
+    content[124:136] = size.to_bytes(12, "big", signed=True)  # base 256
+    content[156:157] = kind
     content[148:156] = b" " * 8
     content[148:156] = f"{sum(content[:512]):06o}\0 ".encode()
     path.write_bytes(bytes(content))
     with pytest.raises(DataError, match=r"data-000000\.tar"):
         index_shard(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_endless_extended_headers_are_refused(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, 13
+    block = header.tobuf(tarfile.GNU_FORMAT) + b"13 path=a.jpg".ljust(512, b"\0")
+    (tmp_path / "data-000000.tar").write_bytes(block * 3000 + bytes(1024))
+    with pytest.raises(DataError, match=r"data-000000\.tar is not a complete tar archive"):
+        index_shard(tmp_path / "data-000000.tar")
+
+
+def test_names_reach_messages_without_control_characters(tmp_path: Path) -> None:
+    for name in ("\x1b[31m.pkl", "\udcff\x1b.json"):
+        path = tmp_path / "data-000000.tar"
+        with tarfile.open(path, "w", errors="surrogateescape") as archive:
+            archive.addfile(tarfile.TarInfo(name))
+        with pytest.raises(DataError) as caught:
+            index_shard(path)
+        assert str(caught.value).isprintable()
+    tar_of(tmp_path / "data-000000.tar", [("\x1b[31m.jpg", b"no image")])
+    write_count(tmp_path, 1)
+    with pytest.raises(DataError) as caught:
+        open_split(tmp_path)[0]
+    assert str(caught.value).isprintable()
+
+
+def test_a_split_without_samples_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data-000000.tar").write_bytes(bytes(10240))
+    write_count(tmp_path, 0)
+    with pytest.raises(DataError, match=rf"{tmp_path} holds no samples.*sinew datagen touch"):
+        open_split(tmp_path)
 
 
 def test_a_pipe_in_place_of_a_shard_is_refused(tmp_path: Path) -> None:
@@ -213,7 +248,8 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int
     [
         (b'{"x_mm": 1', "cannot be read"),
         (b"[1, 2]", "holds a list; expected an object"),
-        (b'{"x_mm": NaN}', "NaN is not a number"),
+        (b'{"x_mm": NaN}', "NaN is not a finite number"),
+        (b'{"x_mm": [1e999]}', "1e999 is not a finite number"),
         (b"\xff\xfe", "cannot be read"),
         (b"[" * 100_000, "cannot be read"),
     ],

@@ -89,3 +89,15 @@ def test_3d_labels_are_other_minus_self() -> None:
 def test_unknown_tasks_name_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"unknown task 'cls_cn'; did you mean 'cls_cnc'\?"):
         task_of("cls_cn")
+
+
+def test_long_and_hostile_labels_are_shortened_in_messages() -> None:
+    noise = "\x1b[31m" * 1000
+    for fields in ({"quat_xyzw": [noise] * 100}, {"quat_xyzw": [noise, 0, 0, 0]}, {noise: 1, "b" * 10_000: 2}):
+        with pytest.raises(DataError) as caught:
+            pose(fields, "s")
+        assert len(str(caught.value)) < 500
+        assert str(caught.value).isprintable()
+    with pytest.raises(DataError) as caught:
+        class_id("cls_cnc", {"obj_idx": 10**4000}, "s")
+    assert len(str(caught.value)) < 500
