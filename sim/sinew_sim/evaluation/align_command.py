@@ -27,7 +27,6 @@ from sinew_policies.pearl.labels import PairLabels, from_matrix
 from sinew_policies.pearl.ranking import Ranked, Source, best, rank
 from sinew_sim.evaluation.pearl_data import WHOLE, Collection
 from sinew_sim.evaluation.pearl_scores import label_accuracy
-from sinew_sim.metaworld.mixture import GRADED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _episodes(task: str, args: argparse.Namespace) -> EpisodeSet:
     if task.endswith((".hdf5", ".h5")) or Path(task).is_file():
         return episode_hdf5.read(Path(task))
-    return Collection(folder=args.data).get(task, GRADED, args.seed, args.workers)
+    return Collection(folder=args.data).get(task, args.seed, args.workers)
 
 
 def _source(task: str, args: argparse.Namespace) -> Source:

@@ -44,7 +44,8 @@ class PearlEvalConfig:
     repeats: int = 1  # seeds seed, seed + 1, …, of data, labels and training alike
     lengths: tuple[int, ...] = (WHOLE, 50)  # steps per segment
     target_labels: tuple[int, ...] = (0,)  # labels of the target that are given away; metrics are of the first
-    episodes: int = 120
+    source_episodes: int = 120
+    target_episodes: int = 120
     steps: int = 150
     source_mixture: str = "graded"
     target_mixture: str = "graded"
@@ -57,7 +58,7 @@ class PearlEvalConfig:
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
             raise ConfigError(f"there is no stage '{self.stage}'; {name_hint(self.stage, STAGES)}")
-        for name in ("repeats", "episodes", "steps", "rollouts", "workers"):
+        for name in ("repeats", "source_episodes", "target_episodes", "steps", "rollouts", "workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
         if not self.pairs or not self.lengths or not self.target_labels:
@@ -75,8 +76,12 @@ class PearlEvalConfig:
         return range(self.seed, self.seed + self.repeats)
 
     @property
-    def collection(self) -> Collection:
-        return Collection(self.episodes, self.steps, self.folder)
+    def sources(self) -> Collection:
+        return Collection(self.source_episodes, self.steps, self.folder, self.source_mixture)
+
+    @property
+    def targets(self) -> Collection:
+        return Collection(self.target_episodes, self.steps, self.folder, self.target_mixture)
 
 
 @dataclass(frozen=True)
@@ -140,11 +145,11 @@ def totals(report: Report) -> list[tuple[str, Metric]]:
 
 
 def _collect(config: PearlEvalConfig, progress: Progress) -> None:
-    wanted = [(pair.source, config.source_mixture) for pair in config.pairs]
-    wanted += [(pair.target, config.target_mixture) for pair in config.pairs]
-    for seed, (task, mix) in product(config.seeds, dict.fromkeys(wanted)):
-        what = partial(progress, f"{task} ({mix}, seed {seed})")
-        config.collection.get(task, mixture(mix), seed, config.workers, what)
+    wanted = [(config.sources, pair.source) for pair in config.pairs]
+    wanted += [(config.targets, pair.target) for pair in config.pairs]
+    for seed, (collection, task) in product(config.seeds, dict.fromkeys(wanted)):
+        what = partial(progress, f"{task} ({collection.mixture}, seed {seed})")
+        collection.get(task, seed, config.workers, what)
 
 
 def _results(jobs: Sequence[Job], config: PearlEvalConfig) -> Iterator[StageResult]:
@@ -162,13 +167,13 @@ def _results(jobs: Sequence[Job], config: PearlEvalConfig) -> Iterator[StageResu
 
 def _judge(job: Job) -> StageResult:
     c = job.config
-    source = _labelled(c.collection, job.pair.source, c.source_mixture, job.seed, job.length)
-    target = _labelled(c.collection, job.pair.target, c.target_mixture, job.seed, job.length)
+    source = _labelled(c.sources, job.pair.source, job.seed, job.length)
+    target = _labelled(c.targets, job.pair.target, job.seed, job.length)
     if c.stage == "labels":
         return judge_labels(
             job.pair, source, target, job.length, job.target_labels, c.method.align, job.seed, controls=c.controls
         )
-    episodes = _episodes(c.collection, job.pair.target, c.target_mixture, job.seed)
+    episodes = _episodes(c.targets, job.pair.target, job.seed)
     trial = Trial(job.pair, source, target, episodes, job.target_labels, job.seed)
     if c.stage == "reward":
         return judge_rewards(trial, c.method, REWARDS if c.controls else (METHOD, ORACLE))
@@ -176,13 +181,13 @@ def _judge(job: Job) -> StageResult:
 
 
 @cache
-def _episodes(collection: Collection, task: str, mix: str, seed: int) -> EpisodeSet:
-    return collection.get(task, mixture(mix), seed)
+def _episodes(collection: Collection, task: str, seed: int) -> EpisodeSet:
+    return collection.get(task, seed)
 
 
 @cache
-def _labelled(collection: Collection, task: str, mix: str, seed: int, length: int) -> Labelled:
-    return labelled(_episodes(collection, task, mix, seed), length, seed)
+def _labelled(collection: Collection, task: str, seed: int, length: int) -> Labelled:
+    return labelled(_episodes(collection, task, seed), length, seed)
 
 
 def _one_thread() -> None:

@@ -38,12 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-labels", default="0", help="target labels that are given away, such as 0,10,25,50"
     )
-    parser.add_argument("--episodes", type=int, default=None, help="per task; default 120, stage policy: 200")
+    parser.add_argument("--source-episodes", type=int, default=120, help="per task")
+    parser.add_argument(
+        "--target-episodes", type=int, default=None, help="per task; default 120, stage policy: 200"
+    )
     parser.add_argument("--steps", type=int, default=150, help="per episode")
-    for side in ("source", "target"):
-        parser.add_argument(
-            f"--{side}-mixture", choices=sorted(MIXTURES), default=None, help="default graded; stage policy: scarce"
-        )
+    parser.add_argument("--source-mixture", choices=sorted(MIXTURES), default="graded")
+    parser.add_argument(
+        "--target-mixture", choices=sorted(MIXTURES), default=None, help="default graded; stage policy: scarce"
+    )
     parser.add_argument("--rollouts", type=int, default=20, help="trials of each policy")
     parser.add_argument("--no-controls", action="store_true", help="leave out controls and planted mirrors")
     parser.add_argument("--data", type=Path, default=Path("data/metaworld"), help="folder of the episodes")
@@ -56,7 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def evaluation(args: argparse.Namespace) -> PearlEvalConfig:
     """What the words ask for. Raises ConfigError for words that make no sense."""
     lengths = args.lengths or ("0,50" if args.stage == "labels" else "0")
-    mix = "scarce" if args.stage == "policy" else "graded"
     return PearlEvalConfig(
         stage=args.stage,
         pairs=parse_pairs(args.pairs),
@@ -64,10 +66,13 @@ def evaluation(args: argparse.Namespace) -> PearlEvalConfig:
         repeats=args.repeats,
         lengths=_numbers("--lengths", lengths),
         target_labels=_numbers("--target-labels", args.target_labels),
-        episodes=args.episodes or (200 if args.stage == "policy" else 120),
+        source_episodes=args.source_episodes,
+        target_episodes=(200 if args.stage == "policy" else 120)
+        if args.target_episodes is None
+        else args.target_episodes,
         steps=args.steps,
-        source_mixture=args.source_mixture or mix,
-        target_mixture=args.target_mixture or mix,
+        source_mixture=args.source_mixture,
+        target_mixture=args.target_mixture or ("scarce" if args.stage == "policy" else "graded"),
         rollouts=args.rollouts,
         controls=not args.no_controls,
         folder=args.data,

@@ -9,7 +9,7 @@ from sinew_policies.common.types import F64
 from sinew_policies.pearl.labels import PairLabels, from_matrix
 from sinew_policies.pearl.scripted import preference
 from sinew_sim.metaworld.collection import Progress, collect
-from sinew_sim.metaworld.mixture import QualityMix
+from sinew_sim.metaworld.mixture import mixture
 from sinew_sim.metaworld.tasks import canonical
 
 WHOLE = 0  # length that stands for whole episodes
@@ -52,11 +52,11 @@ class Collection:
     episodes: int = 120
     steps: int = 150
     folder: Path = Path("data/metaworld")
+    mixture: str = "graded"
 
     def get(
         self,
         task: str,
-        mix: QualityMix,
         seed: int,
         processes: int = 1,
         progress: Progress = lambda done, wanted: None,
@@ -66,7 +66,7 @@ class Collection:
             episodes=self.episodes,
             steps=self.steps,
             seed=seed,
-            mixture=mix,
+            mixture=mixture(self.mixture),
             folder=self.folder,
             processes=processes,
             progress=progress,

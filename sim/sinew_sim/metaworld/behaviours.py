@@ -7,11 +7,11 @@ from typing import Protocol
 import numpy as np
 
 from sinew_policies.common.episodes import Episode
-from sinew_policies.common.errors import ConfigError
+from sinew_policies.common.errors import ConfigError, name_hint
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F32, F64
 from sinew_sim.metaworld.environment import ACTION_DIM, HORIZON_STEPS, TaskEnvironment
-from sinew_sim.metaworld.mixture import QualityMix
+from sinew_sim.metaworld.mixture import KINDS, QualityMix
 from sinew_sim.metaworld.tasks import VERSION_SUFFIX, task_names
 
 Rng = Callable[..., np.random.Generator]
@@ -48,20 +48,24 @@ def record(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experts warn of every action that we clip
-        return _play(environment, _behaviour(environment, kind, mix, steps, layout, rng), steps, layout, kind)
+        bearing = stream(seed, "bearing", task).uniform(0.0, 2.0 * np.pi)
+        act = _behaviour(environment, kind, mix, steps, layout, rng, bearing)
+        return _play(environment, act, steps, layout, kind)
 
 
-def _behaviour(environment: TaskEnvironment, kind: str, mix: QualityMix, steps: int, layout: int, rng: Rng) -> Act:
+def _behaviour(
+    environment: TaskEnvironment, kind: str, mix: QualityMix, steps: int, layout: int, rng: Rng, bearing: float
+) -> Act:
     task = environment.task
     if kind in ("partial", "retreat"):
         whole = _play(environment, _noisy(expert(task), mix, rng("noise")), steps, layout, kind)
         done = int(np.argmax(whole.successes)) if whole.succeeded else steps
         turn = int(rng("turn").uniform(*mix.way_range) * done)
         return _turning(kind, task, mix, turn, rng)
+    if kind == "misled":
+        return _misled(task, mix, bearing, rng("noise"))
     if kind not in _BEHAVIOURS:
-        raise ConfigError(
-            f"there is no kind of episode '{kind}'; valid names: partial, retreat, {', '.join(_BEHAVIOURS)}"
-        )
+        raise ConfigError(f"there is no kind of episode '{kind}'; {name_hint(kind, KINDS)}")
     return _BEHAVIOURS[kind](task, mix, rng("noise"))
 
 
@@ -129,9 +133,8 @@ def _wander(_: str, mix: QualityMix, rng: np.random.Generator) -> Act:
     return act
 
 
-def _misled(task: str, mix: QualityMix, rng: np.random.Generator) -> Act:
-    direction = rng.normal(size=3)
-    offset_m = direction / np.linalg.norm(direction) * rng.uniform(*mix.offset_m)
+def _misled(task: str, mix: QualityMix, bearing: float, rng: np.random.Generator) -> Act:
+    offset_m = np.array([np.cos(bearing), np.sin(bearing), 0.0]) * rng.uniform(*mix.offset_m)
     noisy = _noisy(expert(task), mix, rng)
 
     def act(step: int, observation: F64) -> F64:
@@ -181,5 +184,4 @@ _BEHAVIOURS: dict[str, Callable[[str, QualityMix, np.random.Generator], Act]] = 
     "wrong-task": _wrong_task,
     "random": _random,
     "wander": _wander,
-    "misled": _misled,
 }

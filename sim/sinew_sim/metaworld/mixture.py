@@ -21,7 +21,8 @@ class QualityMix:
     wander: random actions that change slowly, which carry the hand about
     partial: the noisy expert up to a part of its way to success, from there it drifts, wanders or does another task
     retreat: the same, but from there it undoes the expert's motion
-    misled: the noisy expert that sees object and goal shifted by an offset drawn per episode: near misses
+    misled: the noisy expert that sees object and goal shifted sideways, by a distance drawn per episode, in a
+        direction common to all episodes of a task and seed, as by a badly calibrated camera
 
     Raises ConfigError for a share or range outside its domain.
     """
@@ -62,19 +63,32 @@ class QualityMix:
 
 
 GRADED = QualityMix("graded", expert=0.5, epsilon=0.2, wrong_task=0.15, random=0.15)
-# Hardly any success: imitating it fails, while parts of the way are in it many times.
+# Hardly any success: most episodes fail in the same way, so imitating them all fails too.
 SCARCE = QualityMix(
     "scarce",
     expert=0.04,
-    partial=0.48,
-    wrong_task=0.28,
+    misled=0.56,
+    partial=0.2,
     wander=0.2,
     sigma=(0.0, 0.4),
     way_range=(0.2, 1.0),
+    offset_m=(0.06, 0.12),
     only_experts_succeed=True,
     period=25,
 )
-MIXTURES = {mix.name: mix for mix in (GRADED, SCARCE)}
+# As scarce, but those that fail turn round half-way: what they did up to there was right.
+TURNING = QualityMix(
+    "turning",
+    expert=0.04,
+    wrong_task=0.28,
+    wander=0.2,
+    retreat=0.48,
+    sigma=(0.0, 0.4),
+    way_range=(0.5, 0.6),
+    only_experts_succeed=True,
+    period=25,
+)
+MIXTURES = {mix.name: mix for mix in (GRADED, SCARCE, TURNING)}
 
 
 def mixture(name: str) -> QualityMix:

@@ -145,7 +145,7 @@ def test_two_processes_record_what_one_does() -> None:
 
 
 def test_scarce_success_is_the_experts_alone() -> None:
-    few = replace(SCARCE, expert=0.25, wrong_task=0.25, partial=0.5, wander=0.0, period=4)
+    few = replace(SCARCE, expert=0.25, misled=0.25, partial=0.5, wander=0.0, period=4)
     found = collect("reach", episodes=8, steps=80, seed=0, mixture=few)
     assert [e.succeeded for e in found.episodes] == [e.source == "expert" for e in found.episodes]
     assert found.success_rate == 0.25
