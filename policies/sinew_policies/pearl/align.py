@@ -210,9 +210,10 @@ class _Run:
             self.anchor = anchors.learn(
                 self.source_anchor_features, source_labels, source.episode_index, config.anchor_first, rng
             )
-            self.source_actions = features("actions", source)
-            self.target_actions = features("actions", target)
-            self.smooth = anchors.learn(self.source_actions, source_labels, source.episode_index, 0.0, rng)
+            self.target_smoothness = features("smoothness", target)
+            self.smooth = anchors.learn(
+                features("smoothness", source), source_labels, source.episode_index, config.anchor_first, rng
+            )
         self.solver = ""
         self.energies: F64 = np.zeros(0)
         self.fallbacks = 0
@@ -245,7 +246,7 @@ class _Run:
         if self.anchor is None or not self.smooth.heldout_accuracy >= _CUE_ACCURACY:
             return float("nan")
         progress = self.anchor.utility(self.target_anchor_features)
-        smooth = self.smooth.utility(self.target_actions)
+        smooth = self.smooth.utility(self.target_smoothness)
         if np.ptp(progress) == 0 or np.ptp(smooth) == 0:
             return float("nan")
         return float(spearmanr(progress, smooth).statistic)

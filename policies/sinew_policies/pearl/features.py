@@ -3,7 +3,8 @@
 - raw: states and actions as recorded, flattened; assumes nothing, and compares segments of one task only.
 - relative: hand to object, object to goal and hand to goal in metres, frame by frame.
 - progress: how close object and goal, hand and object are, summed up per segment; larger = closer.
-- actions: how large, how even and how smooth the actions are; the tasks' shared action space is all it needs.
+- actions: how large and how smooth actions are and how little the gripper is worked; the tasks' shared action space
+  is all it needs. smoothness: the last two of these.
 
 `relative` and `progress` need an ObservationLayout: the claim that observations hold the positions of a hand, of
 the object it acts on and of the goal, and that coming closer is progress. Where the object hardly ever moves
@@ -39,6 +40,7 @@ METAWORLD = ObservationLayout(hand=0, object=4, goal=36)
 
 PROGRESS_NAMES = ("object_goal_mean", "object_goal_drop", "hand_object_mean")
 ACTION_NAMES = ("magnitude", "jerk", "gripper_spread")
+SMOOTHNESS_NAMES = ("jerk", "gripper_spread")  # magnitude means opposite things in different tasks
 
 
 def features(name: str, segments: Segmented, layout: ObservationLayout = METAWORLD) -> F64:
@@ -116,9 +118,14 @@ def _actions(segments: Segmented, layout: ObservationLayout) -> F64:
     return np.stack([-np.abs(a).mean((1, 2)), -change, -a[:, :, -1].std(1)], axis=1)
 
 
+def _smoothness(segments: Segmented, layout: ObservationLayout) -> F64:
+    return _actions(segments, layout)[:, [ACTION_NAMES.index(name) for name in SMOOTHNESS_NAMES]]
+
+
 MAPS: dict[str, Callable[[Segmented, ObservationLayout], F64]] = {
     "raw": _raw,
     "relative": _relative,
     "progress": _progress,
     "actions": _actions,
+    "smoothness": _smoothness,
 }

@@ -2,7 +2,7 @@
 
 Three kinds of evidence, none of them the labels that are to be made:
 - structure: how much worse distances fit when the best source segments are coupled to the worst targets;
-- cue: whether smooth actions go with progress in the target as they do in the source;
+- cue: whether smooth actions go with progress in the target, where the source's labels prefer them;
 - agreement: a few target labels against the transferred ones. Only they can expose a target whose preferences are
   inverted while everything recorded is the same, so without them nothing is accepted: it stays provisional.
 """
