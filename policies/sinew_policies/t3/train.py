@@ -192,17 +192,16 @@ def _parser(stage: Stage) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"sinew train t3 {stage}",
         description=f"{about} Resumes what --out holds.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     d = _NEUTRAL
     parser.add_argument("--data", type=Path, required=True, help="folder of sets in FoTa's layout")
     parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--sets", type=_words, help="only these sets, comma-separated")
+    parser.add_argument("--sets", type=_words, help="only these, comma-separated (default: all)")
     parser.add_argument("--from", dest="start", type=Path, help="component folder to start from")
     parser.add_argument(
         "--encoder-from", metavar="NAME", help=f"encoder that starts sensors which --from lacks, or '{FRESH}'"
     )
-    parser.add_argument("--size", choices=sorted(SIZES), default="tiny", help="of a new network")
+    parser.add_argument("--size", choices=sorted(SIZES), default="tiny", help="of a new network (default tiny)")
     parser.add_argument(
         "--shape", type=_words, default=(), metavar="N=V,…", help="changes to --size, such as width=64,image_px=112"
     )
@@ -212,20 +211,28 @@ def _parser(stage: Stage) -> argparse.ArgumentParser:
         parser.add_argument("--tasks", type=_words, help="only these heads, comma-separated")
     if stage == "finetune":
         parser.add_argument("--task", required=True, help="the head")
-    parser.add_argument("--steps", type=int, default=d.steps)
-    parser.add_argument("--batch", type=int, default=d.batch, help="images per step")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lr", type=float, default=d.lr)
-    parser.add_argument("--other-lr-scale", type=float, default=1.0, help="of everything but the trunk")
-    parser.add_argument("--weight-decay", type=float, default=d.weight_decay)
-    parser.add_argument("--mix", default=d.mix, help="share of each set: root, equal or invlinear")
+    parser.add_argument("--steps", type=int, default=d.steps, help=f"(default {d.steps:,})")
+    parser.add_argument("--batch", type=int, default=d.batch, help=f"images per step (default {d.batch})")
+    parser.add_argument("--seed", type=int, default=0, help="(default 0)")
+    parser.add_argument("--lr", type=float, default=d.lr, help=f"at first (default {d.lr:g})")
+    parser.add_argument("--other-lr-scale", type=float, default=1.0, help="of everything but the trunk (default 1)")
+    parser.add_argument("--weight-decay", type=float, default=d.weight_decay, help=f"(default {d.weight_decay})")
+    parser.add_argument("--mix", default=d.mix, help="share of each set: root (default), equal or invlinear")
     parser.add_argument("--freeze-encoder", action="store_true")
     parser.add_argument("--freeze-trunk", action="store_true")
     parser.add_argument("--unfreeze-at", type=int, metavar="STEP", help="train everything from there")
     parser.add_argument("--limit-samples", type=int, metavar="N", help="of each set's training split")
-    parser.add_argument("--validate-every", type=int, default=d.validate_every, metavar="STEPS")
-    parser.add_argument("--processes", type=int, default=1, help="on this machine; torchrun for several")
-    parser.add_argument("--loaders", type=int, default=0, help="data workers per process")
+    parser.add_argument(
+        "--validate-every",
+        type=int,
+        default=d.validate_every,
+        metavar="STEPS",
+        help=f"(default {d.validate_every})",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="on this machine (default 1); torchrun for several"
+    )
+    parser.add_argument("--loaders", type=int, default=0, help="data workers per process (default 0)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="report")
     return parser
