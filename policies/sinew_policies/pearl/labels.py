@@ -23,14 +23,13 @@ _TIE = 1e-9
 
 @dataclass(frozen=True)
 class PairLabels:
-    """K labelled pairs among segments numbered from 0; raises DataError for labels outside 0..1."""
+    """K labelled pairs among segments numbered from 0; raises DataError for bad labels and pairs of one segment."""
 
     pairs: Index  # (K, 2)
     z: F64  # (K,) 1 = the pair's first is preferred
 
     def __post_init__(self) -> None:
-        largest = int(self.pairs.max()) + 1 if self.pairs.size else 0
-        check_labels(self.pairs, self.z, largest, "labels")
+        check_labels(self.pairs, self.z, None, "labels")
 
     def __len__(self) -> int:
         return len(self.z)

@@ -8,6 +8,7 @@ it and never lose it.
 
 import csv
 import io
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,16 +43,29 @@ class Preferences:
         return len(self.z)
 
 
-def check_labels(pairs: Index, z: F64, n_segments: int, where: str) -> None:
-    """Raises DataError unless K pairs within the segments have K labels in 0..1."""
+def check_labels(pairs: Index, z: F64, n_segments: int | None, where: str) -> None:
+    """Raises DataError unless K pairs of two segments each have K labels in 0..1.
+
+    `n_segments` None: how many segments there are is not known yet.
+    """
     if pairs.ndim != 2 or pairs.shape[1] != 2 or z.shape != (len(pairs),):
         raise DataError(f"{where}: pairs have shape {pairs.shape}, labels {z.shape}; expected (K, 2) and (K,)")
     if len(pairs) == 0:
         raise DataError(f"{where}: there are no labelled pairs; expected at least one")
-    outside = np.argwhere((pairs < 0) | (pairs >= n_segments))
+    if pairs.dtype.kind not in "iu":
+        raise DataError(f"{where}: pairs are {pairs.dtype}; expected integers, the numbers of segments")
+    outside = np.argwhere((pairs < 0) | (pairs >= (math.inf if n_segments is None else n_segments)))
     if len(outside):
         k = int(outside[0][0])
-        raise DataError(f"{where}: pair {k} is {tuple(pairs[k].tolist())}; expected indices in 0..{n_segments - 1}")
+        valid = "from 0" if n_segments is None else f"in 0..{n_segments - 1}"
+        raise DataError(f"{where}: pair {k} is {tuple(pairs[k].tolist())}; expected indices {valid}")
+    same = np.flatnonzero(pairs[:, 0] == pairs[:, 1])
+    if len(same):
+        k = int(same[0])
+        raise DataError(
+            f"{where}: pair {k} is {tuple(pairs[k].tolist())}, a segment beside itself; expected two segments; "
+            "leave it out"
+        )
     wrong = np.flatnonzero(~((z >= 0.0) & (z <= 1.0)))  # NaN is wrong too
     if len(wrong):
         k = int(wrong[0])

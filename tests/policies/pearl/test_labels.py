@@ -124,6 +124,13 @@ def test_bad_labels_are_refused() -> None:
         complete(PairLabels(np.array([[0, 1]]), np.array([1.0])), 2, "guess")
     with pytest.raises(DataError, match=r"\(0, 5\).*0\.\.2"):
         complete(PairLabels(np.array([[0, 5]]), np.array([1.0])), 3)
+    with pytest.raises(DataError, match=r"pair 1 is \(2, 2\), a segment beside itself"):
+        PairLabels(np.array([[0, 1], [2, 2]]), np.array([1.0, 1.0]))
+    with pytest.raises(DataError, match=r"pair 0 is \(0, -1\); expected indices from 0"):
+        PairLabels(np.array([[0, -1]]), np.array([1.0]))
+    for pairs in (np.array([[0.0, 1.0]]), np.array([[np.nan, 1.0]]), np.array([[False, True]])):
+        with pytest.raises(DataError, match=f"pairs are {pairs.dtype}; expected integers"):
+            PairLabels(pairs, np.array([1.0]))
     with pytest.raises(DataError, match=r"1\.2"):
         PairLabels(np.array([[0, 1]]), np.array([1.2]))
     with pytest.raises(DataError, match="nan"):
