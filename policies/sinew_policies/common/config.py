@@ -18,6 +18,9 @@ from sinew_policies.common.errors import ConfigError, name_hint
 ConfigT = TypeVar("ConfigT")
 Tree = Mapping[str, Any]
 
+# PyYAML's own, what odd scalars raise while they are converted, and deep nesting.
+_YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+
 
 def load(config_type: type[ConfigT], file: Path | None = None, overrides: Iterable[str] = ()) -> ConfigT:
     """Defaults of `config_type`, then `file`, then `overrides` such as "optimiser.lr=1e-4".
@@ -89,7 +92,7 @@ def _read(file: Path) -> Tree:
         tree = yaml.safe_load(file.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read configuration {file} ({error.strerror}); check the path") from error
-    except yaml.YAMLError as error:
+    except _YAML_FAULTS as error:
         raise ConfigError(f"{file} is not YAML: {error}") from error
     if tree is None:
         return {}
@@ -112,8 +115,8 @@ def _apply(config_type: type, tree: dict[str, Any], override: str) -> None:
         place = place[group]
     try:
         place[name] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of '{override}' is not YAML: {error}") from error
+    except _YAML_FAULTS as error:
+        raise ConfigError(f"the value of '{override[:200]}' is not YAML: {error}") from error
 
 
 def _fields(config_type: type) -> dict[str, Any]:
