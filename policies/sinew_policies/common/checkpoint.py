@@ -155,8 +155,10 @@ def load_published(path: Path | str) -> dict[str, Tensor]:
             f"{file} holds more than tensors and plain containers, so it could run code; it was not opened. "
             "Ask its author for a state dict or for safetensors"
         ) from e
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as e:
-        raise CheckpointError(f"{file} is not a readable PyTorch file ({e}); download it again") from e
+    except Exception as e:  # a damaged file can raise nearly anything
+        raise CheckpointError(
+            f"{file} is not a readable PyTorch file ({type(e).__name__}: {e}); download it again"
+        ) from e
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not content:
@@ -167,6 +169,11 @@ def load_published(path: Path | str) -> dict[str, Tensor]:
                 f"{file}: entry {name!r} is a {type(tensor).__name__}, expected tensors by name; its entries are "
                 f"{', '.join(str(k) for k in list(content)[:_SHOWN])}"
             )
+        if not _is_dense(tensor):
+            raise CheckpointError(
+                f"{file}: tensor {name!r} is {tensor.layout} {tuple(tensor.shape)} on {tensor.device}; expected "
+                "dense tensors with all their values in the file: ask its author for a plain state dict"
+            )
     # Weights saved from a data-parallel wrapper carry its prefix.
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
@@ -175,6 +182,13 @@ _CONVERT = (
     "Pickles can run code when opened; remove it, or convert weights you trust with "
     "sinew_policies.common.checkpoint.load_published and save"
 )
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether the values are there, and all of them: a view may repeat a few beyond what memory holds."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_nested:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _to_store(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -219,7 +233,7 @@ def _read_document(root: Path) -> dict[str, Any]:
     path = root / CONFIG
     try:
         document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as e:  # odd scalars, nesting
         raise CheckpointError(
             f"{path} is not readable YAML ({e}); restore the file that came with the weights"
         ) from e

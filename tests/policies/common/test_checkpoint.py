@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,6 +193,10 @@ def test_unusable_folders_are_named(folder: Path, tmp_path: Path) -> None:
     (folder / "config.yaml").write_text("!!python/object/apply:os.getcwd []")
     with pytest.raises(CheckpointError, match="not readable YAML"):
         checkpoint.load_state(folder)
+    for text in ("[\n" * 5000, "- " * 20_000, "9999-99-99", "!!int ''"):
+        (folder / "config.yaml").write_text(text)
+        with pytest.raises(CheckpointError, match=r"config\.yaml is not readable YAML"):
+            checkpoint.load_state(folder)
     (folder / "config.yaml").write_text("format: 1\n")
     with pytest.raises(CheckpointError, match=r"lacks one of: format, config_type, weights\.sha256"):
         checkpoint.load_state(folder)
@@ -249,3 +254,26 @@ def test_unusable_published_files_are_named(tmp_path: Path) -> None:
     torch.save([1], path)
     with pytest.raises(CheckpointError, match="holds no state dict"):
         checkpoint.load_published(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_published_files_damaged_anywhere_are_refused(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"w": torch.zeros(3), "b": torch.ones(2)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    start = whole.index(b"\x80\x02")  # the pickle
+    for place in range(start, start + 400, 7):
+        for value in (0x30, 0x52, 0x65):
+            path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            with suppress(CheckpointError):  # some damage leaves readable tensors
+                checkpoint.load_published(path)
+
+
+def test_tensors_without_values_of_their_own_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    repeated = torch.zeros(1).expand(1_000_000, 1_000_000)
+    for odd in (torch.eye(3).to_sparse(), torch.zeros(3, device="meta"), repeated):
+        torch.save({"good": torch.zeros(1), "odd": odd}, path)
+        with pytest.raises(CheckpointError, match=r"x\.pth: tensor 'odd' is .*; expected dense tensors"):
+            checkpoint.load_published(path)
