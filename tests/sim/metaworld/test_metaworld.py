@@ -165,6 +165,7 @@ def test_numbers_outside_their_range_are_refused() -> None:
             environment.step(action)
 
 
+@pytest.mark.filterwarnings("ignore:Constant")
 def test_rollouts_play_the_same_layouts_again() -> None:
     still = successes("reach", lambda _: np.zeros(4, np.float32), episodes=2, steps=5, seed=0)
     assert not still.any()
