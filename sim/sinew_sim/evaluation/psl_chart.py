@@ -49,6 +49,7 @@ def draw(file: Path, folders: Sequence[Path], players: dict[str, dict[str, Metri
             fmt="o",
             color=colours[i % len(colours)],
             capsize=3,
+            clip_on=False,
             label=f"{name}, unseen mazes: {m.value:.2f}",
         )
     axes.set(xlabel="thousand steps", ylabel="success", ylim=(0.0, 1.02), xlim=(0.0, None))

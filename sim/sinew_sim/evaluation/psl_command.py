@@ -7,12 +7,14 @@ The same command continues an interrupted training; with --processes 1 or --sync
 
 import argparse
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from sinew_policies.common import config as configuration
+from sinew_policies.common.errors import MissingExtra
 from sinew_policies.common.report import Metric, Report
 from sinew_sim.evaluation.psl_training import (
     MazeTrainingConfig,
@@ -30,7 +32,7 @@ def main(argv: list[str]) -> int:
         prog="sinew train psl", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs; resumes what it holds")
-    parser.add_argument("--steps", type=int, default=400_000, help="environment steps per run (default 4e5)")
+    parser.add_argument("--steps", type=int, default=800_000, help="environment steps per run (default 8e5)")
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
     parser.add_argument("--runs", type=int, default=1, help="how many, with consecutive seeds")
     parser.add_argument("--processes", type=int, default=1, help="DD-PPO workers (default 1: plain PPO)")
@@ -43,6 +45,8 @@ def main(argv: list[str]) -> int:
     started = time.monotonic()
     run = RunConfig(a.out, a.steps, a.seed, a.runs, a.processes, a.sync_frac)
     config = configuration.load(MazeTrainingConfig, a.config, a.settings)
+    if a.chart is not None and find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "dev")  # now rather than after the training
     for file in (a.json, a.chart):
         if file is not None:
             Report.check_writable(file)
@@ -61,12 +65,12 @@ def main(argv: list[str]) -> int:
 
 
 def _print(run: RunConfig, config: MazeTrainingConfig, players: dict[str, dict[str, Metric]]) -> None:
-    table = Table(title=f"{config.test_episodes} episodes in {config.test_worlds} unseen mazes, {run.runs} run(s)")
-    for column in ("player", "success", "SPL", "SoftSPL", "distance to goal"):
-        table.add_column(column)
+    played = f"{config.test_episodes} episodes in {config.test_worlds} unseen mazes"
+    table = Table(title=f"{played}, {run.runs} run(s), 95 % intervals")
+    for column in ("player", "success", "SPL", "SoftSPL", "to goal, m"):
+        table.add_column(column, no_wrap=True)
     for player, metrics in players.items():
-        cells = [f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" for m in metrics.values()]
-        table.add_row(player, *cells[:3], f"{cells[3]} m")
+        table.add_row(player, *(f"{m.value:.2f} ({m.low:.2f}–{m.high:.2f})" for m in metrics.values()))
     Console().print(table)
 
 

@@ -41,3 +41,7 @@ class PublishedTask:
 
     def restore(self, state: Arrays) -> None:
         self._t[:] = state["t"]
+
+
+def make_published_task(rank: int) -> PublishedTask:
+    return PublishedTask(2)

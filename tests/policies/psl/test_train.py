@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from policies.psl.published_task import make_published, make_published_task
 from policies.psl.recall import CUES, SMALL, MakeRecall, make_policy
 from torch import Tensor
 
@@ -62,6 +63,15 @@ def test_two_workers_repeat_and_resume_and_average(tmp_path: Path) -> None:
     assert [r["steps"] for r in rows] == [64, 128, 192]  # 2 workers x 4 environments x 8 steps
     with pytest.raises(CheckpointError, match="'processes: 2' instead of 'processes: 1'"):
         train(config(tmp_path / "whole", 3, sync_frac=1.0), MakeRecall(4), make_policy)
+
+
+@pytest.mark.slow
+def test_two_workers_train_the_published_policy_and_share_its_input_statistics(tmp_path: Path) -> None:
+    assert train(config(tmp_path, 2, processes=2), make_published_task, make_published)
+    saved = weights(tmp_path)
+    # 2 updates x 2 epochs x 2 minibatches, each with all frames of both workers: 2 x 1 environment x 8 steps.
+    assert float(saved["policy.net.layout_encoder.normalize._count"]) == 2 * 2 * 2 * 16
+    assert not torch.equal(saved["policy.critic.fc.bias"], torch.zeros(1))
 
 
 def test_a_slow_worker_is_preempted(tmp_path: Path) -> None:
