@@ -14,6 +14,13 @@ RECONSTRUCTION_KINDS = ("mae", "cross_mae")
 HEAD_KINDS = ("mlp", "pool", *TWO_TOWER_KINDS, *RECONSTRUCTION_KINDS)
 POOLS = ("cls", "global")
 
+# Far beyond the published sizes; a damaged configuration must not ask for all memory or hang.
+_MAX_WIDTH = 65_536
+_MAX_DEPTH = 256
+_MAX_MLP_RATIO = 64.0
+_MAX_IMAGE_PX = 4096
+_MAX_GRID = 256  # patches along a side
+
 SENSORS = (
     "gs_360_v2",
     "gs_green",
@@ -43,10 +50,21 @@ class EncoderConfig:
     masking: float | None = None
 
     def __post_init__(self) -> None:
-        _check_heads(self.width, self.n_heads, "encoder")
-        if self.image_px % self.patch_px or self.image_px <= 0:
+        _check_blocks(self.width, self.depth, self.n_heads, "encoder")
+        _check_mlp_ratio(self.mlp_ratio, self.width, "encoder")
+        if not 1 <= self.patch_px <= self.image_px <= _MAX_IMAGE_PX:
+            raise ConfigError(
+                f"image_px is {self.image_px} and patch_px {self.patch_px}; expected 1 <= patch_px <= image_px <= "
+                f"{_MAX_IMAGE_PX}"
+            )
+        if self.image_px % self.patch_px:
             raise ConfigError(
                 f"image_px {self.image_px} is not a multiple of patch_px {self.patch_px}; choose one that is"
+            )
+        if self.grid > _MAX_GRID:
+            raise ConfigError(
+                f"image_px {self.image_px} with patch_px {self.patch_px} makes {self.grid} patches along a side; "
+                f"expected at most {_MAX_GRID}: choose larger patches"
             )
         if self.masking is not None and not 0.0 <= self.masking < 1.0:
             raise ConfigError(f"masking is {self.masking}; expected a fraction 0 <= masking < 1, or none")
@@ -79,7 +97,8 @@ class TrunkConfig:
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
-        _check_heads(self.width, self.n_heads, "trunk")
+        _check_blocks(self.width, self.depth, self.n_heads, "trunk")
+        _check_mlp_ratio(self.mlp_ratio, self.width, "trunk")
 
 
 @dataclass(frozen=True)
@@ -104,17 +123,19 @@ class HeadConfig:
             raise ConfigError(f"unknown kind of head '{self.kind}'; {name_hint(self.kind, HEAD_KINDS)}")
         if self.pool not in POOLS:
             raise ConfigError(f"unknown pooling '{self.pool}'; {name_hint(self.pool, POOLS)}")
-        if self.has_outputs and self.n_out < 1:
-            raise ConfigError(f"a head of kind {self.kind} has n_out {self.n_out}; expected at least 1")
-        if any(n < 1 for n in self.hidden) or (self.kind == "pose" and len(self.hidden) not in (0, 2)):
+        if self.has_outputs and not 1 <= self.n_out <= _MAX_WIDTH:
+            raise ConfigError(f"a head of kind {self.kind} has n_out {self.n_out}; expected 1 to {_MAX_WIDTH}")
+        if not all(1 <= n <= _MAX_WIDTH for n in self.hidden) or (
+            self.kind == "pose" and len(self.hidden) not in (0, 2)
+        ):
             raise ConfigError(
-                f"a head of kind {self.kind} has hidden {self.hidden}; expected positive widths"
-                f"{', two of them' if self.kind == 'pose' else ''}, or none for the published ones"
+                f"a head of kind {self.kind} has hidden {self.hidden}; expected widths from 1 to "
+                f"{_MAX_WIDTH}{', two of them' if self.kind == 'pose' else ''}, or none for the published ones"
             )
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout is {self.dropout}; expected 0 <= dropout < 1")
         if self.reconstructs:
-            _check_heads(self.recon_width, self.recon_heads, "reconstruction")
+            _check_blocks(self.recon_width, self.recon_depth, self.recon_heads, "reconstruction")
 
     @property
     def has_outputs(self) -> bool:
@@ -179,10 +200,20 @@ class T3Config:
         )
 
 
-def _check_heads(width: int, n_heads: int, part: str) -> None:
-    if n_heads < 1 or width < 4 or width % n_heads or width % 4:
+def _check_blocks(width: int, depth: int, n_heads: int, part: str) -> None:
+    if n_heads < 1 or not 4 <= width <= _MAX_WIDTH or width % n_heads or width % 4:
         raise ConfigError(
-            f"{part} width {width} with {n_heads} attention heads; expected a multiple of 4 and of the heads"
+            f"{part} width {width} with {n_heads} attention heads; expected a multiple of 4 and of the heads, at "
+            f"most {_MAX_WIDTH}"
+        )
+    if not 0 <= depth <= _MAX_DEPTH:
+        raise ConfigError(f"{part} depth {depth}; expected 0 to {_MAX_DEPTH} blocks")
+
+
+def _check_mlp_ratio(ratio: float, width: int, part: str) -> None:
+    if not 1.0 / width <= ratio <= _MAX_MLP_RATIO:
+        raise ConfigError(
+            f"{part} mlp_ratio {ratio}; expected a number from 1 / width = {1.0 / width:.3g} to {_MAX_MLP_RATIO:g}"
         )
 
 

@@ -1,5 +1,6 @@
 """Shapes and laws of the T3 network; values are compared with recordings in tests/parity."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -144,12 +145,52 @@ def test_configurations_that_cannot_be_are_refused() -> None:
         HeadConfig("mpl", 3)
     with pytest.raises(ConfigError, match="n_out 0"):
         HeadConfig("pose")
-    with pytest.raises(ConfigError, match=r"hidden \(256,\); expected positive widths, two of them"):
+    with pytest.raises(ConfigError, match=r"hidden \(256,\); expected widths from 1 to 65536, two of them"):
         HeadConfig("pose", 9, hidden=(256,))
     with pytest.raises(ConfigError, match="not one of the published"):
         published_head("cls_cncc")
     with pytest.raises(ConfigError, match="width 192 with 5 attention heads"):
         replace(EncoderConfig(), n_heads=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patch_px": 0}, "patch_px 0; expected 1 <= patch_px <= image_px <= 4096"),
+        ({"patch_px": -16}, "patch_px -16; expected 1 <="),
+        ({"image_px": 0}, "image_px is 0 "),
+        ({"image_px": 160_000}, "image_px is 160000 .* <= 4096"),
+        ({"image_px": 2048, "patch_px": 1}, "2048 patches along a side; expected at most 256"),
+        ({"image_px": 225}, "225 is not a multiple of patch_px 16"),
+        ({"mlp_ratio": float("nan")}, "encoder mlp_ratio nan; expected a number from .* to 64"),
+        ({"mlp_ratio": float("inf")}, "mlp_ratio inf"),
+        ({"mlp_ratio": -1.0}, "mlp_ratio -1"),
+        ({"mlp_ratio": 0.0}, "mlp_ratio 0"),
+        ({"depth": 10_000_000}, "encoder depth 10000000; expected 0 to 256"),
+        ({"depth": -1}, "depth -1"),
+        ({"width": 3 * 2**60}, "encoder width .* at most 65536"),
+    ],
+)
+def test_encoders_out_of_range_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(EncoderConfig(), **change)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrunkConfig(depth=10_000_000), "trunk depth 10000000; expected 0 to 256"),
+        (lambda: TrunkConfig(mlp_ratio=float("nan")), "trunk mlp_ratio nan"),
+        (lambda: HeadConfig("mae", recon_depth=10_000_000), "reconstruction depth 10000000"),
+        (lambda: HeadConfig("mlp", 3, hidden=(-1,)), r"hidden \(-1,\); expected widths from 1 to 65536"),
+        (lambda: HeadConfig("mlp", 3, hidden=(2**60,)), "expected widths from 1 to 65536"),
+        (lambda: HeadConfig("mlp", 2**60), "n_out 1152921504606846976; expected 1 to 65536"),
+        (lambda: HeadConfig("mlp", 3, dropout=float("nan")), "dropout is nan"),
+    ],
+)
+def test_other_parts_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
 
 
 def test_sizes_are_four() -> None:
