@@ -20,7 +20,7 @@ from sinew_policies.common.errors import CheckpointError, ConfigError
 from sinew_policies.t3.config import EncoderConfig, HeadConfig, T3Config, TrunkConfig
 from sinew_policies.t3.network import T3
 from sinew_policies.t3.positions import resize_positions
-from sinew_policies.t3.shapes import encoder_of, head_of, head_width, trunk_of
+from sinew_policies.t3.shapes import encoder_of, head_of, head_width, positions_of, trunk_of
 
 ENCODERS, TRUNK, DECODERS = "encoders", "trunk", "decoders"
 PUBLISHED_SUFFIX = ".pth"
@@ -80,7 +80,8 @@ def load(
     if heads is None and o.masking is None:
         decoders = {h: part for h, part in decoders.items() if not part[0].reconstructs}
     widths = {f"{ENCODERS}/{s}": c.width for s, (c, _) in encoders.items()} | {TRUNK: trunk_config.width}
-    widths |= {f"{DECODERS}/{h}": w for h, (c, t) in decoders.items() if (w := head_width(c, t)) is not None}
+    head_widths = {f"{DECODERS}/{h}": head_width(c, t, f"{root / DECODERS / h}") for h, (c, t) in decoders.items()}
+    widths |= {part: width for part, width in head_widths.items() if width is not None}
     _refuse_different(root, "width", widths)
     _refuse_different(root, "depth", {f"{ENCODERS}/{s}": c.depth for s, (c, _) in encoders.items()})
     shapes = {c for c, _ in encoders.values()}
@@ -162,7 +163,7 @@ def _read_encoder(folder: Path, name: str, o: LoadOptions) -> tuple[EncoderConfi
     config = stored or encoder_of(state, o.n_heads, where)
     _refuse_contradiction(where, config.n_heads, o.n_heads)
     config = replace(config, masking=o.masking, image_px=o.image_px or config.image_px)
-    state["pos_embed"] = resize_positions(state["pos_embed"], config.grid)
+    state["pos_embed"] = resize_positions(positions_of(state, config.width, where), config.grid)
     return config, state
 
 
@@ -186,12 +187,26 @@ def _read(folder: Path, name: str, config_type: type[C]) -> tuple[State, C | Non
             f"{ours} and {published.name} both stand in {folder}; remove the one that is not meant"
         )
     if ours.is_dir():
-        return checkpoint.load_state(ours), checkpoint.load_config(ours, config_type)
-    state = checkpoint.load_published(published)
+        return _float32(checkpoint.load_state(ours), ours), checkpoint.load_config(ours, config_type)
+    return _float32(checkpoint.load_published(published), published), None
+
+
+def _float32(state: State, file: Path) -> State:
+    """Weights that were stored in another precision as float32; BatchNorm's counters as they are."""
+    found: State = {}
     for key, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"tensor '{key}' in {published} holds NaN or infinite values; use other weights")
-    return state, None
+        if tensor.dtype == torch.int64 and key.endswith("num_batches_tracked"):
+            found[key] = tensor
+            continue
+        if not tensor.is_floating_point():
+            raise CheckpointError(
+                f"tensor {key!r} in {file} is {tensor.dtype}; expected floating point: use the weights that were "
+                "trained, not a quantised or converted copy"
+            )
+        found[key] = tensor.float()
+        if not bool(torch.isfinite(found[key]).all()):
+            raise CheckpointError(f"tensor {key!r} in {file} holds NaN or infinite values; use other weights")
+    return found
 
 
 def _names(folder: Path) -> tuple[str, ...]:

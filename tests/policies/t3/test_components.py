@@ -10,6 +10,7 @@ import pytest
 import torch
 from policies.t3.small_networks import HEADS, config, images, network
 
+from sinew_policies.common import checkpoint
 from sinew_policies.common.errors import CheckpointError, ConfigError
 from sinew_policies.t3 import components
 from sinew_policies.t3.components import LoadOptions
@@ -216,6 +217,75 @@ def test_damaged_and_misplaced_files_are_refused(tmp_path: Path) -> None:
     del state["cls_token"]
     torch.save(state, encoder)
     with pytest.raises(CheckpointError, match=r"1 missing: encoders\.mini\.cls_token"):
+        components.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        (torch.int64, "is torch.int64; expected floating point"),
+        (torch.bool, "is torch.bool; expected floating point"),
+        (torch.complex64, "is torch.complex64; expected floating point"),
+        (torch.float64, ""),
+        (torch.float16, ""),
+        (torch.float8_e4m3fn, ""),
+    ],
+)
+def test_weights_are_floating_point_and_become_float32(tmp_path: Path, dtype: torch.dtype, message: str) -> None:
+    net = network(config(heads=PUBLISHED))
+    write_published(tmp_path, net)
+    for part in ("encoders/mini", "trunk", "decoders/pose_estimation_3d"):
+        file = tmp_path / f"{part}.pth"
+        whole = file.read_bytes()
+        state = torch.load(file, weights_only=True)
+        name = next(k for k in state if k.endswith("weight"))
+        state[name] = state[name].to(dtype)
+        torch.save(state, file)
+        if message:
+            with pytest.raises(CheckpointError, match=rf"tensor '{name}' in {file} {message}"):
+                components.load(tmp_path)
+        else:
+            loaded = components.load(tmp_path).state_dict()
+            assert all(loaded[k].dtype == v.dtype for k, v in net.state_dict().items())
+        file.write_bytes(whole)
+
+
+def test_numbers_beyond_float32_are_refused(tmp_path: Path) -> None:
+    write_published(tmp_path, network(config(heads=PUBLISHED)))
+    state = torch.load(tmp_path / "trunk.pth", weights_only=True)
+    state["norm.weight"] = torch.full((32,), 1e300, dtype=torch.float64)
+    torch.save(state, tmp_path / "trunk.pth")
+    with pytest.raises(CheckpointError, match=r"'norm\.weight' in .*trunk\.pth holds NaN or infinite"):
+        components.load(tmp_path)
+
+
+def test_another_network_in_a_folder_of_ours_is_refused(tmp_path: Path) -> None:
+    net = network(config(sensors=("mini",), heads={}))
+    components.save(tmp_path, net, "x")
+    checkpoint.save(tmp_path / "encoders" / "mini", net.trunk.state_dict(), net.config.encoder, "x")
+    with pytest.raises(CheckpointError, match=r"encoders/mini: tensor 'pos_embed' is missing.*another component"):
+        components.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new", "message"),
+    [
+        ("encoders/mini", "depth: 1", "depth: 10000000", "encoder depth 10000000; expected 0 to 256"),
+        ("encoders/mini", "patch_px: 16", "patch_px: 0", "patch_px 0; expected 1 <= patch_px"),
+        ("encoders/mini", "mlp_ratio: 4.0", "mlp_ratio: .nan", "mlp_ratio nan"),
+        ("trunk", "depth: 2", "depth: 10000000", "trunk depth 10000000; expected 0 to 256"),
+        ("trunk", "depth: 2", "depth: 200", "missing: "),
+    ],
+)
+def test_configurations_out_of_range_are_refused(
+    tmp_path: Path, part: str, old: str, new: str, message: str
+) -> None:
+    components.save(tmp_path, network(config(sensors=("mini",), heads={})), "x")
+    file = tmp_path / part / "config.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    with pytest.raises(CheckpointError, match=message):
         components.load(tmp_path)
 
 
