@@ -101,8 +101,8 @@ class Predictor:
         Raises DataError, before any memory changes, for frames of wrong form, of another size than the finger's
         first, or with swapped channels; ConfigError for an unknown finger.
         """
-        if not frames:
-            raise DataError("no frames were given; give the newest frame of at least one finger")
+        if not isinstance(frames, Mapping) or not frames:
+            raise DataError("no frames were given; give the newest frame of at least one finger, by its name")
         start = time.perf_counter()
         images = self._preprocessed(frames)
         ready = time.perf_counter()

@@ -106,6 +106,8 @@ def preprocess_batch(frames: Sequence[U8], how: Preprocessing) -> Tensor:
 
 def check_frame(frame: NDArray[np.generic], how: Preprocessing) -> None:
     """Raises DataError where `preprocess` would."""
+    if not isinstance(frame, np.ndarray):
+        raise DataError(f"a tactile frame is a {type(frame).__name__}; expected a uint8 array (height, width, 3)")
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise DataError(
             f"a tactile frame is {frame.dtype} {frame.shape}; expected uint8 (height, width, 3): "

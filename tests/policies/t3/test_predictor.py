@@ -193,6 +193,13 @@ def test_frames_of_wrong_form_are_refused_by_finger() -> None:
         DataError, match=r"finger 'right': a tactile frame is float32 \(60, 80, 3\); expected uint8"
     ):
         predictor.touch({"left": frame(0), "right": frame(0).astype(np.float32)})
+    for odd in (None, [[1, 2]], "x.jpg"):
+        with pytest.raises(
+            DataError, match=rf"finger 'right': a tactile frame is a {type(odd).__name__}; expected"
+        ):
+            predictor.touch({"left": frame(0), "right": odd})
+    with pytest.raises(DataError, match="no frames were given"):
+        predictor.touch([frame(0)])
     assert predictor.touch({"left": frame(0, size=(96, 96))})["left"].outputs[POSE] is None
 
 
