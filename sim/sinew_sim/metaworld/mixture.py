@@ -76,13 +76,14 @@ SCARCE = QualityMix(
     only_experts_succeed=True,
     period=25,
 )
-# As scarce, but those that fail turn round half-way: what they did up to there was right.
+# As scarce, but those that fail turn round half-way: what they did up to there was right. All turn at one place: turns
+# spread over the way do not fool imitation, which sees the hand's motion in the previous frame and continues it.
 TURNING = QualityMix(
     "turning",
     expert=0.04,
     wrong_task=0.28,
-    wander=0.2,
-    retreat=0.48,
+    wander=0.36,
+    retreat=0.32,
     sigma=(0.0, 0.4),
     way_range=(0.5, 0.6),
     only_experts_succeed=True,
