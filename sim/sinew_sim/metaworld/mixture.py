@@ -76,8 +76,8 @@ SCARCE = QualityMix(
     only_experts_succeed=True,
     period=25,
 )
-# As scarce, but those that fail turn round half-way: what they did up to there was right. All turn at one place: turns
-# spread over the way do not fool imitation, which sees the hand's motion in the previous frame and continues it.
+# As scarce, but those that fail turn round half-way: what they did up to there was right. All turn at one place:
+# turns spread over the way do not fool imitation, which sees the hand's motion in the previous frame and goes on.
 TURNING = QualityMix(
     "turning",
     expert=0.04,
