@@ -1,6 +1,6 @@
 """IQL steps a second, ours against a plain PyTorch loop of the same networks, alternating in one process.
 
-python tests/bench/pearl/iql_speed.py [--json FILE]
+python tests/bench/pearl/iql_speed.py [--rounds N] [--json FILE]
 
 CPU time of one thread, so that other processes on the machine disturb both alike. The plain loop is what is usually
 written: separate modules, one Adam and one backward pass for each of value, Q and policy, a loop over parameters
@@ -20,12 +20,13 @@ from torch import nn
 from sinew_policies.common.episodes import Episode, EpisodeSet
 from sinew_policies.common.report import Metric, Report
 from sinew_policies.common.seeds import stream
-from sinew_policies.common.types import F32
+from sinew_policies.common.types import F32, F64
 from sinew_policies.pearl.iql import IQL, IQLConfig
 from sinew_policies.pearl.policy import mlp
 
 O_DIM, A_DIM, N_STEPS = 39, 4, 30_000
-ROUNDS, STEPS_A_ROUND = 7, 100
+SIZES = ((64, 128), (128, 128), (256, 256))  # hidden width, batch: default first, published last
+STEPS_A_ROUND = 100
 
 
 class PlainIQL:
@@ -80,43 +81,45 @@ class PlainIQL:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="write the report there")
     a = parser.parse_args()
     torch.set_num_threads(1)
     started = time.monotonic()
     metrics: dict[str, Metric] = {}
     rows: list[dict[str, str | int | float]] = []
-    episodes = _episodes()
-    rewards = stream(0, "bench rewards").normal(size=N_STEPS).astype(np.float32)
-    for width, batch in ((128, 128), (128, 256), (256, 128), (256, 256)):
-        config = IQLConfig(batch=batch, hidden=(width, width))
-        ours = IQL(episodes.transitions(), [rewards], config, 0)
-        index = torch.from_numpy(stream(0, "bench").integers(0, N_STEPS, (STEPS_A_ROUND, batch)))
-
-        def our_steps(ours: IQL = ours, index: torch.Tensor = index) -> None:
-            for one in index:
-                ours.update(one)
-
-        plain = PlainIQL(episodes, rewards, config, 0)
-
-        def plain_steps(plain: PlainIQL = plain) -> None:
-            for _ in range(STEPS_A_ROUND):
-                plain.step()
-
-        times = np.array(
-            [[_cpu_s(plain_steps), _cpu_s(our_steps)] for _ in range(ROUNDS + 1)][1:]
-        )  # first: warm-up
+    for width, batch in SIZES:
+        times = measure(width, batch, a.rounds, STEPS_A_ROUND)
         ratio = times[:, 0] / times[:, 1]
-        plain_rate, our_rate = STEPS_A_ROUND / np.median(times, 0)
+        plain_rate, our_rate = 1.0 / np.median(times, 0)
         name = f"iql_speed_up_{width}_batch_{batch}"
-        metrics[name] = Metric(float(np.median(ratio)), float(ratio.min()), float(ratio.max()), ROUNDS, "times")
+        metrics[name] = Metric(float(np.median(ratio)), float(ratio.min()), float(ratio.max()), a.rounds, "times")
         rows.append({"hidden": width, "batch": batch, "plain_steps_per_s": plain_rate, "steps_per_s": our_rate})
         print(
             f"{width}x{width}, batch {batch}: plain {plain_rate:.0f}, ours {our_rate:.0f} steps per CPU second, "
-            f"{np.median(ratio):.2f} times ({ratio.min():.2f} to {ratio.max():.2f} over {ROUNDS} rounds)"
+            f"{np.median(ratio):.2f} times ({ratio.min():.2f} to {ratio.max():.2f} over {a.rounds} rounds)"
         )
     if a.json:
         Report("bench iql", 0, time.monotonic() - started, metrics, rows).write(a.json)
+
+
+def measure(width: int, batch: int, rounds: int, steps: int) -> F64:
+    """CPU seconds a step (rounds, 2) of the plain loop and of ours, after a round that is not counted."""
+    config = IQLConfig(batch=batch, hidden=(width, width))
+    episodes, rng = _episodes(), stream(0, "bench")
+    rewards = rng.normal(size=N_STEPS).astype(np.float32)
+    plain, ours = PlainIQL(episodes, rewards, config, 0), IQL(episodes.transitions(), [rewards], config, 0)
+
+    def plain_steps() -> None:
+        for _ in range(steps):
+            plain.step()
+
+    def our_steps() -> None:
+        for index in torch.from_numpy(rng.integers(0, N_STEPS, (steps, batch))):
+            ours.update(index)
+
+    times = [[_cpu_s(plain_steps), _cpu_s(our_steps)] for _ in range(rounds + 1)]
+    return np.array(times[1:]) / steps
 
 
 def _cpu_s(work: Callable[[], None]) -> float:
