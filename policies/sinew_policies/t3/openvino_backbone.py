@@ -29,9 +29,7 @@ PRECISIONS = ("f32", "bf16", "int8")
 EXTRA = "quant"
 
 _LEAST_IMAGES = 8
-_SMOOTHING = (
-    0.5  # share of the activations' spread that moves into weights; nncf's 0.95 agreed less, see docs/t3.md
-)
+_SMOOTHING = 0.5  # share of the activations' spread that moves into weights; see docs/t3.md
 
 
 @dataclass(frozen=True)
