@@ -164,15 +164,16 @@ def load_published(path: Path | str) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{file} holds no state dict; expected tensors by name, or them under 'model'")
     for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+        if not isinstance(name, str) or not name.isprintable() or not isinstance(tensor, Tensor):
             raise CheckpointError(
                 f"{file}: entry {name!r} is a {type(tensor).__name__}, expected tensors by name; its entries are "
-                f"{', '.join(str(k) for k in list(content)[:_SHOWN])}"
+                f"{', '.join(str(k) if str(k).isprintable() else repr(k) for k in list(content)[:_SHOWN])}"
             )
         if not _is_dense(tensor):
+            form = "nested" if tensor.is_nested else f"{tensor.layout} {tuple(tensor.shape)}"
             raise CheckpointError(
-                f"{file}: tensor {name!r} is {tensor.layout} {tuple(tensor.shape)} on {tensor.device}; expected "
-                "dense tensors with all their values in the file: ask its author for a plain state dict"
+                f"{file}: tensor {name!r} is {form} on {tensor.device}; expected dense tensors with "
+                "all their values in the file: ask its author for a plain state dict"
             )
     # Weights saved from a data-parallel wrapper carry its prefix.
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}

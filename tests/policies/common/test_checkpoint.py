@@ -270,10 +270,19 @@ def test_published_files_damaged_anywhere_are_refused(tmp_path: Path, zipped: bo
                 checkpoint.load_published(path)
 
 
+def test_names_with_control_characters_are_refused_and_shown_escaped(tmp_path: Path) -> None:
+    torch.save({"\x1b[31mw": torch.zeros(1)}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"entry '.x1b\[31mw'") as caught:
+        checkpoint.load_published(tmp_path / "x.pth")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_tensors_without_values_of_their_own_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     repeated = torch.zeros(1).expand(1_000_000, 1_000_000)
-    for odd in (torch.eye(3).to_sparse(), torch.zeros(3, device="meta"), repeated):
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    for odd in (torch.eye(3).to_sparse(), torch.zeros(3, device="meta"), repeated, nested):
         torch.save({"good": torch.zeros(1), "odd": odd}, path)
         with pytest.raises(CheckpointError, match=r"x\.pth: tensor 'odd' is .*; expected dense tensors"):
             checkpoint.load_published(path)
