@@ -94,11 +94,12 @@ class IQL:
             torch.from_numpy(scaled * np.float32(1.0 - config.discount)),
         ]
         self._packed = torch.cat(parts, 1).contiguous()  # (K, O + A + O + E)
-        self._sizes = (inputs, self._o_dim, n)
+        self._sizes = [inputs, self._o_dim, n]
         critics = [*self._value.parameters(), *self._q.parameters()]
         actors = [*self._policy.parameters(), self._log_std]
         self._optimiser = torch.optim.Adam([{"params": critics}, {"params": actors}], lr=config.lr, fused=True)
-        self._online, self._followers = list(self._q.parameters()), list(self._target.parameters())
+        self._online: list[Tensor] = list(self._q.parameters())
+        self._followers: list[Tensor] = list(self._target.parameters())
         self._spread = torch.zeros(n, 1)  # running spread of the advantages
         self.steps_done = 0
         self._losses: dict[str, float] = {}
@@ -122,7 +123,8 @@ class IQL:
     def update(self, index: Tensor) -> dict[str, Tensor]:
         """One step of all networks on the transitions `index` (B,)."""
         c = self.config
-        inputs, following, reward = self._packed.index_select(0, index).split(self._sizes, 1)
+        rows = self._packed.index_select(0, index)
+        inputs, following, reward = torch.split(rows, self._sizes, 1)  # (B, O + A), (B, O), (B, E)
         observations, actions = inputs[:, : self._o_dim], inputs[:, self._o_dim :]
         with torch.no_grad():
             target_q = self._target(inputs)[..., 0].view(-1, 2, len(index)).amin(1)  # (E, B)
@@ -137,7 +139,7 @@ class IQL:
         surprise = 0.5 * error.square().sum(2) + log_std.sum(2)  # (E, B) negative log-likelihood
         policy_loss = (self._weights(advantage.detach()) * surprise).mean(1).sum()
         self._optimiser.zero_grad(set_to_none=True)
-        (value_loss + q_loss + policy_loss).backward()  # type: ignore[no-untyped-call]
+        (value_loss + q_loss + policy_loss).backward()
         self._optimiser.param_groups[1]["lr"] = c.lr * 0.5 * (1.0 + math.cos(math.pi * self.steps_done / c.steps))
         self._optimiser.step()
         torch._foreach_lerp_(self._followers, self._online, c.polyak)

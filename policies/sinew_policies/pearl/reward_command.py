@@ -8,6 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
+from numpy.typing import NDArray
 from rich.console import Console
 
 from sinew_policies.common import config as configuration
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
     segments = cut(episodes, labels.segments)
     training = RewardTraining(segments, labels.pairs, labels.z, config, a.seed)
     console = Console(stderr=True)
-    data = [segments.observations, segments.actions, labels.pairs, labels.z]
+    data: list[NDArray] = [segments.observations, segments.actions, labels.pairs, labels.z]
     if not drive(training, a.out, fingerprint(config, a.seed, data), config.steps, console):
         console.print("interrupted; the same command goes on")
         return 130
