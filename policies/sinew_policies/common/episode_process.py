@@ -101,6 +101,8 @@ def _main() -> int:
     path, mask, keys, limit_bytes = json.loads(sys.argv[1])
     # Besides the arrays, one of them in double precision and one joined for the way back.
     allowed = _BASE_BYTES + 3 * limit_bytes
+    _, most = resource.getrlimit(resource.RLIMIT_AS)  # what the user's shell set is not ours to raise
+    allowed = allowed if most == resource.RLIM_INFINITY else min(allowed, most)
     resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:

@@ -1,5 +1,7 @@
 """A file that kills libhdf5 kills neither the reader's process nor its patience."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,11 @@ def test_what_comes_back_is_what_a_reader_here_finds(file: Path) -> None:
             for name in ("observations", "actions", "rewards", "successes", "next_observations"):
                 assert getattr(a, name).dtype == getattr(b, name).dtype
                 np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_it_reads_within_a_limit_that_the_user_set(file: Path) -> None:
+    code = f"from pathlib import Path; from sinew_policies.common import episode_hdf5 as h; h.read(Path({str(file)!r}))"
+    subprocess.run(["sh", "-c", 'ulimit -v 4000000; exec "$0" -c "$1"', sys.executable, code], check=True)
 
 
 def test_a_byte_that_kills_libhdf5_is_a_damaged_file(file: Path) -> None:
