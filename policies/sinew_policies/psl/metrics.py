@@ -19,6 +19,7 @@ from scipy.stats import t as student_t
 from sinew_policies.common.errors import ConfigError, DataError
 from sinew_policies.common.report import Metric, rate
 
+FRACTION = (0.0, 1.0)
 SUCCESS_DISTANCE_M = 0.1  # to the nearest view point of the goal
 
 
@@ -64,9 +65,10 @@ def soft_spl(outcome: Outcome) -> float:
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over episodes with 95 % intervals: Wilson for success, Student for the others."""
+    """Means over episodes with 95 % intervals: Wilson for the first two, Student for the others."""
 
     success: Metric
+    stopped: Metric  # ended by the agent's own STOP, right or wrong
     spl: Metric
     soft_spl: Metric
     distance_m: Metric
@@ -81,15 +83,18 @@ def score(outcomes: Sequence[Outcome], success_distance_m: float = SUCCESS_DISTA
     finite = [o.distance_m for o in outcomes if math.isfinite(o.distance_m)]
     return Scores(
         success=rate(sum(reached), len(reached)),
-        spl=mean_metric([spl(o, success_distance_m) for o in outcomes], "fraction"),
-        soft_spl=mean_metric([soft_spl(o) for o in outcomes], "fraction"),
-        distance_m=mean_metric(finite, "m"),
+        stopped=rate(sum(o.stopped for o in outcomes), len(outcomes)),
+        spl=mean_metric([spl(o, success_distance_m) for o in outcomes], "fraction", FRACTION),
+        soft_spl=mean_metric([soft_spl(o) for o in outcomes], "fraction", FRACTION),
+        distance_m=mean_metric(finite, "m", (0.0, math.inf)),
         unreachable=sum(math.isinf(o.start_distance_m) for o in outcomes),
     )
 
 
-def mean_metric(values: Sequence[float], unit: str = "") -> Metric:
-    """Mean with Student's 95 % interval, for independent values such as one figure per seed."""
+def mean_metric(
+    values: Sequence[float], unit: str = "", bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Metric:
+    """Mean with Student's 95 % interval inside `bounds`, for independent values such as one figure per seed."""
     x = np.asarray(values, np.float64)
     n = len(x)
     if n == 0:
@@ -98,7 +103,7 @@ def mean_metric(values: Sequence[float], unit: str = "") -> Metric:
     if n == 1:
         return Metric(mean, math.nan, math.nan, 1, unit)
     half = float(student_t.ppf(0.975, n - 1) * x.std(ddof=1) / math.sqrt(n))
-    return Metric(mean, mean - half, mean + half, n, unit)
+    return Metric(mean, max(bounds[0], mean - half), min(bounds[1], mean + half), n, unit)
 
 
 def _efficiency(outcome: Outcome) -> float:

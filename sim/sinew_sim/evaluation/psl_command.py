@@ -10,6 +10,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
         prog="sinew train psl", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs; resumes what it holds")
-    parser.add_argument("--steps", type=int, default=800_000, help="environment steps per run (default 8e5)")
+    parser.add_argument("--steps", type=int, default=400_000, help="environment steps per run (default 4e5)")
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
     parser.add_argument("--runs", type=int, default=1, help="how many, with consecutive seeds")
     parser.add_argument("--processes", type=int, default=1, help="DD-PPO workers (default 1: plain PPO)")
@@ -66,11 +67,16 @@ def main(argv: list[str]) -> int:
 
 def _print(run: RunConfig, config: MazeTrainingConfig, players: dict[str, dict[str, Metric]]) -> None:
     played = f"{config.test_episodes} episodes in {config.test_worlds} unseen mazes"
-    table = Table(title=f"{played}, {run.runs} run(s), 95 % intervals")
-    for column in ("player", "success", "SPL", "SoftSPL", "to goal, m"):
+    table = Table(title=f"{played}, {run.runs} run(s), 95 % intervals", box=SIMPLE)
+    for column in ("player", "success", "SPL", "stopped", "SoftSPL", "metres"):
         table.add_column(column, no_wrap=True)
     for player, metrics in players.items():
-        table.add_row(player, *(f"{m.value:.2f} ({m.low:.2f}–{m.high:.2f})" for m in metrics.values()))
+        rates = [
+            f"{100 * m.value:.0f} % ({100 * m.low:.0f}–{100 * m.high:.0f})"
+            for m in (metrics["success"], metrics["spl"])
+        ]
+        means = [f"{m.value:.2f}" for m in (metrics["stopped"], metrics["soft_spl"], metrics["distance_m"])]
+        table.add_row(player, *rates, *means)
     Console().print(table)
 
 

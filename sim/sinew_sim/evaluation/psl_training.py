@@ -1,5 +1,6 @@
 """Trains a small policy of PSL's shape in the maze and compares it with the baselines on unseen mazes."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from sinew_policies.common import config as configuration
 from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.report import Metric, Report, Row, metric_fields
 from sinew_policies.psl.actor_critic import SmallPolicy, SmallPolicyConfig
-from sinew_policies.psl.metrics import Scores, mean_metric, score
+from sinew_policies.psl.metrics import FRACTION, Scores, mean_metric, score
 from sinew_policies.psl.ppo import PPOConfig
 from sinew_policies.psl.train import train
 from sinew_policies.psl.trainer import WEIGHTS_FOLDER, TrainConfig
@@ -21,6 +22,7 @@ from sinew_sim.maze.simulator import ACTIONS, CHANNELS
 
 AGENT = "agent"
 TEST_WORLDS_SEED = 1_000_003  # no training may use it
+MEASURES = ("success", "stopped", "spl", "soft_spl", "distance_m")
 COMPARED = ("random", "forward-biased")  # what the agent must beat
 
 
@@ -142,8 +144,7 @@ def report(run: RunConfig, scores: dict[int, dict[str, Scores]], started: float)
     """Metrics of the agent; with several runs their intervals are Student's over seeds, else over episodes."""
     seeds = list(scores)
     metrics: dict[str, Metric] = {
-        name: over_seeds([getattr(scores[s][AGENT], name) for s in seeds])
-        for name in ("success", "spl", "soft_spl", "distance_m")
+        name: over_seeds([getattr(scores[s][AGENT], name) for s in seeds]) for name in MEASURES
     }
     for baseline in COMPARED:
         gains = [scores[s][AGENT].success.value - scores[s][baseline].success.value for s in seeds]
@@ -159,20 +160,18 @@ def report(run: RunConfig, scores: dict[int, dict[str, Scores]], started: float)
 def over_seeds(values: Sequence[Metric]) -> Metric:
     if len(values) == 1:
         return values[0]
-    return mean_metric([m.value for m in values], values[0].unit)
+    bounds = FRACTION if values[0].unit == "fraction" else (0.0, math.inf)
+    return mean_metric([m.value for m in values], values[0].unit, bounds)
 
 
 def summary(scores: dict[int, dict[str, Scores]]) -> dict[str, dict[str, Metric]]:
     """By player, each metric over the seeds."""
     first = next(iter(scores.values()))
     return {
-        player: {
-            name: over_seeds([_metrics(scores[s][player])[name] for s in scores])
-            for name in ("success", "spl", "soft_spl", "distance_m")
-        }
+        player: {name: over_seeds([_metrics(scores[s][player])[name] for s in scores]) for name in MEASURES}
         for player in first
     }
 
 
 def _metrics(scores: Scores) -> dict[str, Metric]:
-    return {name: getattr(scores, name) for name in ("success", "spl", "soft_spl", "distance_m")}
+    return {name: getattr(scores, name) for name in MEASURES}

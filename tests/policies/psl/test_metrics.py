@@ -42,9 +42,14 @@ def test_hand_computed_episodes(o: Outcome, won: bool, expected_spl: float, expe
 
 def test_means_count_unreachable_episodes_in_rates_and_not_in_distances() -> None:
     scores = score(
-        [outcome(4.0, 0.05, 8.0), outcome(4.0, 2.05, 4.0), outcome(INF, INF, 1.0), outcome(2.0, 0.0, 2.0)]
+        [
+            outcome(4.0, 0.05, 8.0),
+            outcome(4.0, 2.05, 4.0, stopped=False),
+            outcome(INF, INF, 1.0),
+            outcome(2.0, 0.0, 2.0),
+        ]
     )
-    assert scores.success.value == 0.5
+    assert (scores.success.value, scores.stopped.value) == (0.5, 0.75)
     assert scores.spl.value == pytest.approx((0.5 + 1.0) / 4)
     assert (scores.distance_m.n, scores.unreachable) == (3, 1)
     assert scores.distance_m.value == pytest.approx(0.7)
@@ -65,6 +70,7 @@ def test_every_measure_is_a_fraction(start: float, end: float, path: float, stop
 def test_students_interval() -> None:
     m = mean_metric([0.5, 0.6, 0.7])
     assert m.value == pytest.approx(0.6)
+    assert mean_metric([0.0, 0.1], "fraction", (0.0, 1.0)).low == 0.0
     assert m.high - m.value == pytest.approx(4.302652729911275 * 0.1 / math.sqrt(3))
 
 
