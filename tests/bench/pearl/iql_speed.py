@@ -25,7 +25,8 @@ from sinew_policies.pearl.iql import IQL, IQLConfig
 from sinew_policies.pearl.policy import mlp
 
 O_DIM, A_DIM, N_STEPS = 39, 4, 30_000
-SIZES = ((64, 128), (128, 128), (256, 256))  # hidden width, batch: default first, published last
+# Hidden width, batch, policies side by side: default first, published last.
+SIZES = ((64, 128, 1), (64, 128, 4), (128, 128, 1), (256, 256, 1))
 STEPS_A_ROUND = 100
 
 
@@ -88,27 +89,38 @@ def main() -> None:
     started = time.monotonic()
     metrics: dict[str, Metric] = {}
     rows: list[dict[str, str | int | float]] = []
-    for width, batch in SIZES:
-        times = measure(width, batch, a.rounds, STEPS_A_ROUND)
+    for width, batch, policies in SIZES:
+        times = measure(width, batch, policies, a.rounds, STEPS_A_ROUND)
         ratio = times[:, 0] / times[:, 1]
         plain_rate, our_rate = 1.0 / np.median(times, 0)
-        name = f"iql_speed_up_{width}_batch_{batch}"
+        name = f"iql_speed_up_{width}_batch_{batch}" + (f"_policies_{policies}" if policies > 1 else "")
         metrics[name] = Metric(float(np.median(ratio)), float(ratio.min()), float(ratio.max()), a.rounds, "times")
-        rows.append({"hidden": width, "batch": batch, "plain_steps_per_s": plain_rate, "steps_per_s": our_rate})
+        rows.append(
+            {
+                "hidden": width,
+                "batch": batch,
+                "policies": policies,
+                "plain_steps_per_s": plain_rate,
+                "steps_per_s": our_rate,
+            }
+        )
         print(
-            f"{width}x{width}, batch {batch}: plain {plain_rate:.0f}, ours {our_rate:.0f} steps per CPU second, "
-            f"{np.median(ratio):.2f} times ({ratio.min():.2f} to {ratio.max():.2f} over {a.rounds} rounds)"
+            f"{width}x{width}, batch {batch}, {policies} side by side: plain {plain_rate:.0f}, ours {our_rate:.0f} "
+            f"policy steps per CPU second, {np.median(ratio):.2f} times ({ratio.min():.2f} to {ratio.max():.2f} over "
+            f"{a.rounds} rounds)"
         )
     if a.json:
         Report("bench iql", 0, time.monotonic() - started, metrics, rows).write(a.json)
 
 
-def measure(width: int, batch: int, rounds: int, steps: int) -> F64:
-    """CPU seconds a step (rounds, 2) of the plain loop and of ours, after a round that is not counted."""
+def measure(width: int, batch: int, policies: int, rounds: int, steps: int) -> F64:
+    """CPU seconds a step and policy (rounds, 2) of the plain loop, which trains one, and of ours; a first round is
+    not counted.
+    """
     config = IQLConfig(batch=batch, hidden=(width, width))
     episodes, rng = _episodes(), stream(0, "bench")
-    rewards = rng.normal(size=N_STEPS).astype(np.float32)
-    plain, ours = PlainIQL(episodes, rewards, config, 0), IQL(episodes.transitions(), [rewards], config, 0)
+    rewards = [rng.normal(size=N_STEPS).astype(np.float32) for _ in range(policies)]
+    plain, ours = PlainIQL(episodes, rewards[0], config, 0), IQL(episodes.transitions(), rewards, config, 0)
 
     def plain_steps() -> None:
         for _ in range(steps):
@@ -118,7 +130,7 @@ def measure(width: int, batch: int, rounds: int, steps: int) -> F64:
         for index in torch.from_numpy(rng.integers(0, N_STEPS, (steps, batch))):
             ours.update(index)
 
-    times = [[_cpu_s(plain_steps), _cpu_s(our_steps)] for _ in range(rounds + 1)]
+    times = [[_cpu_s(plain_steps), _cpu_s(our_steps) / policies] for _ in range(rounds + 1)]
     return np.array(times[1:]) / steps
 
 
