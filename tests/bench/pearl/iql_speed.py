@@ -106,8 +106,8 @@ def main() -> None:
         )
         print(
             f"{width}x{width}, batch {batch}, {policies} side by side: plain {plain_rate:.0f}, ours {our_rate:.0f} "
-            f"policy steps per CPU second, {np.median(ratio):.2f} times ({ratio.min():.2f} to {ratio.max():.2f} over "
-            f"{a.rounds} rounds)"
+            f"policy steps per CPU second, {np.median(ratio):.2f} times ({ratio.min():.2f} to {ratio.max():.2f} "
+            f"over {a.rounds} rounds)"
         )
     if a.json:
         Report("bench iql", 0, time.monotonic() - started, metrics, rows).write(a.json)
