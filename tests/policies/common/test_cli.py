@@ -65,3 +65,12 @@ def test_an_error_of_our_own_code_is_not_disguised_as_a_missing_extra(tmp_path, 
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_module_of_ours"):
         cli.load("needs_nothing_known:main")
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "out"
+    assert cli.main(["datagen", "touch", "--out", str(out), "--samples", "5"]) == 2
+    assert f"Not a directory: '{out}'; check the path and its permissions" in capsys.readouterr().err
