@@ -67,8 +67,10 @@ def main(argv: list[str]) -> int:
 
 def _print(run: RunConfig, config: MazeTrainingConfig, players: dict[str, dict[str, Metric]]) -> None:
     played = f"{config.test_episodes} episodes in {config.test_worlds} unseen mazes"
-    table = Table(title=f"{played}, {run.runs} run(s), 95 % intervals", box=SIMPLE)
-    for column in ("player", "success", "SPL", "stopped", "SoftSPL", "metres"):
+    table = Table(
+        title=f"{played}, {run.runs} run(s), 95 % intervals", box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    for column in ("player", "success", "SPL", "stopped", "SoftSPL", "m"):
         table.add_column(column, no_wrap=True)
     for player, metrics in players.items():
         rates = [
