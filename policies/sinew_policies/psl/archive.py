@@ -36,6 +36,7 @@ _DTYPES = {
 _MAX_PICKLE_BYTES = 256 << 20  # structure only: numbers lie outside it
 _REMEMBER = ("PUT", "BINPUT", "LONG_BINPUT")
 _MAX_OPCODES = 2_000_000
+_MAX_COPIES = 4  # bytes of tensors for each byte of the file
 _MAX_DEPTH = 64
 _MAX_ENTRIES = 100_000  # on all ways to them: containers that share children multiply them
 
@@ -134,6 +135,7 @@ class _Reader:
         self.file, self.path = file, path
         self.records = {i.filename: i for i in file.infolist()}
         self.storages: dict[str, Tensor] = {}
+        self.left_bytes = _MAX_COPIES * path.stat().st_size
         pickles = [n for n in self.records if n.count("/") == 1 and n.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise CheckpointError(
@@ -141,6 +143,15 @@ class _Reader:
             )
         self.pickle_name = pickles[0]
         self.root = self.pickle_name.removesuffix("data.pkl")
+
+    def spend(self, n_bytes: int) -> None:
+        """Counts the copies that tensors are of their storages; tensors that share one are few."""
+        self.left_bytes -= n_bytes
+        if self.left_bytes < 0:
+            raise CheckpointError(
+                f"{self.path}: its tensors take over {_MAX_COPIES} times the size of the file; PyTorch does not "
+                "write such files, so it was not opened"
+            )
 
     def read(self) -> object:
         content = self._record(self.pickle_name, _MAX_PICKLE_BYTES)
@@ -202,6 +213,7 @@ def _unpickler(stream: BytesIO, reader: _Reader) -> pickle.Unpickler:
                 f"{reader.path}: a tensor of shape {shape} reaches beyond its {len(storage)} numbers; "
                 "download the file again"
             )
+        reader.spend(amount * storage.itemsize)
         return _Held(storage.as_strided(shape, steps, offset).clone())
 
     def parameter(data: _Held, *_: object) -> _Held:
@@ -221,11 +233,12 @@ def _unpickler(stream: BytesIO, reader: _Reader) -> pickle.Unpickler:
         def persistent_load(self, pid: Any) -> _Held:
             kind, storage, key, _, count = pid
             dtype = _DTYPES.get(getattr(storage, "origin", ""))
-            if kind != "storage" or dtype is None:
-                known = ", ".join(_DTYPES)
+            if kind != "storage" or dtype is None or not isinstance(key, str):
+                found = getattr(storage, "origin", type(storage).__name__)  # the text of objects may be endless
                 raise CheckpointError(
-                    f"{reader.path} refers to numbers of type {storage!r}; expected one of {known}"
+                    f"{reader.path} refers to numbers of type {found} by a {type(key).__name__}; expected one of "
+                    f"{', '.join(_DTYPES)} by a text"
                 )
-            return _Held(reader.storage(dtype, str(key), int(count)))
+            return _Held(reader.storage(dtype, key, int(count)))
 
     return Restricted(stream)

@@ -190,6 +190,25 @@ def test_endless_nesting_is_refused() -> None:
     assert not zipfile.is_zipfile(plain)
 
 
+def test_many_views_of_one_storage_cannot_fill_the_memory(tmp_path: Path) -> None:
+    base = torch.zeros(1 << 16)
+    torch.save([base.view(1 << 16) for _ in range(3)], tmp_path / "few.pth")
+    read_archive(tmp_path / "few.pth")
+    torch.save([base.view(1 << 16) for _ in range(8)], tmp_path / "many.pth")
+    with pytest.raises(CheckpointError, match="over 4 times the size of the file"):
+        read_archive(tmp_path / "many.pth")
+
+
+def test_objects_of_endless_text_are_not_written_out(saved: Path) -> None:
+    """A list that holds itself twice, forty levels deep, as the type or name of a storage."""
+    deep = b"]q\0" + b"".join(b"0](h%ch%ceq%c" % (k, k, k + 1) for k in range(40))
+    name, text = b"ctorch\nFloatStorage\n", b"X\x01\0\0\x000"
+    for kind, key in ((deep, text), (name, deep)):
+        pid = b"(X\x07\0\0\0storage" + kind + key + text + b"K\x01tQ."
+        with pytest.raises(CheckpointError, match="refers to numbers of type"):
+            read_archive(rewritten(saved, saved.with_name("deep.pth"), {"data.pkl": b"\x80\x02" + pid}))
+
+
 def test_containers_that_share_children_are_not_walked_forever() -> None:
     shared: dict = {"w": torch.ones(1)}
     for _ in range(40):
