@@ -15,7 +15,6 @@ from sinew_policies.common.report import Report
 from sinew_policies.psl.ddppo import Links, Workers
 from sinew_policies.psl.trainer import METRICS_FILE, MakeEnvironment, MakeNetwork, TrainConfig, Trainer
 
-
 START_TIMEOUT_S = 300.0
 NOT_STARTED = -1
 
@@ -70,7 +69,8 @@ def _train_many(
         for process in others:
             process.join(10.0)
             if process.is_alive():
-                process.terminate()
+                process.kill()  # it ignores SIGTERM, and may wait for this one
+                process.join()
 
 
 def _await(others: list[SpawnProcess], finished: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Training repeats and resumes bit by bit, alone and with two workers."""
 
 import json
+import multiprocessing
 import signal
 from functools import partial
 from pathlib import Path
@@ -85,6 +86,13 @@ def test_a_slow_worker_is_preempted(tmp_path: Path) -> None:
 def test_the_fault_of_another_worker_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TrainingWorkerDied, match="reward of environment 0 is nan"):
         train(config(tmp_path, 3, processes=2), MakeRecall(4, nan_rank=1), make_policy)
+
+
+@pytest.mark.slow
+def test_a_fault_of_the_first_worker_ends_the_others(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="reward of environment 0 is nan"):
+        train(config(tmp_path, 3, processes=2), MakeRecall(4, nan_rank=0), make_policy)
+    assert not multiprocessing.active_children()
 
 
 def test_a_fault_leaves_what_was_saved(tmp_path: Path) -> None:
