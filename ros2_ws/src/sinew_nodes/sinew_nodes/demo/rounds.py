@@ -8,6 +8,7 @@ import rclpy  # must be the first import that loads native libraries  # isort: s
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -95,21 +96,34 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--n-objects", type=int, default=5)
     parser.add_argument("--weights", default="")
     parser.add_argument("--objects", default="")
+    parser.add_argument("--index", type=int, help="play this round only, in this process")
     args = parser.parse_args(argv)
+    if args.index is None:
+        return _each_in_its_process(argv, args.seeds, args.rounds)
     choose_domain()
     rclpy.init(args=[])
     with tempfile.TemporaryDirectory(prefix="sinew-arm-") as folder:
         log = Path(folder) / "launch.log"
         try:
             for seed in args.seeds:
-                for index in range(args.rounds):
-                    print(json.dumps(asdict(play(args, seed, index, log))), flush=True)
+                print(json.dumps(asdict(play(args, seed, args.index, log))), flush=True)
         except SinewError as error:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
             print(f"{error}\n{tail}", file=sys.stderr)
             return 1
         finally:
             rclpy.try_shutdown()
+    return 0
+
+
+def _each_in_its_process(argv: Sequence[str], seeds: Sequence[int], rounds: int) -> int:
+    """A DDS participant that outlives a launch can block for ever in the shared memory of the ended processes."""
+    for seed in seeds:
+        for index in range(rounds):
+            words = [*argv, "--seeds", str(seed), "--index", str(index)]
+            child = subprocess.run([sys.executable, "-m", "sinew_nodes.demo.rounds", *words], check=False)
+            if child.returncode:
+                return child.returncode
     return 0
 
 
