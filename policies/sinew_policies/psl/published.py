@@ -11,8 +11,8 @@ from sinew_policies.psl.network import Observation, PSLPolicy
 class PublishedActorCritic(ActorCritic):
     """Trains everything of a `PSLPolicy` but CLIP.
 
-    Observations: `frames` (T, N, H, W, 3) uint8 RGB, `goal` (T, N, views, code) and, where the environment knows it,
-    `image_code` (T, N, code), which spares CLIP's nine tenths of the computation.
+    Observations: `frames` (T, N, H, W, 3) uint8 RGB, `goal` (T, N, views, code) and, where the environment knows
+    it, `image_code` (T, N, code), which spares CLIP's nine tenths of the computation.
     """
 
     def __init__(self, policy: PSLPolicy) -> None:
