@@ -97,14 +97,13 @@ def train(config: TrainConfig, network: M2T2Config, loss: LossConfig) -> bool:
         ) from fault
     except BaseException:
         links.barrier.abort()
-        for process in others:
-            process.terminate()
         raise
     finally:
         for process in others:
             process.join(30.0)
             if process.is_alive():
-                process.terminate()
+                process.kill()  # it ignores SIGTERM, and may wait for this one
+                process.join()
     return finished
 
 
