@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lengths", default=None, help="steps per segment, 0 = whole episodes; default 0,50 (labels) or 0"
     )
     parser.add_argument(
-        "--target-labels", default="0", help="target labels that are given away, such as 0,10,25,50"
+        "--target-labels",
+        default=None,
+        help="target labels that are given away, such as 0,10,25,50; default 0; stage policy: 50",
     )
     parser.add_argument("--source-episodes", type=int, default=120, help="per task")
     parser.add_argument(
@@ -65,7 +67,7 @@ def evaluation(args: argparse.Namespace) -> PearlEvalConfig:
         seed=args.seed,
         repeats=args.repeats,
         lengths=_numbers("--lengths", lengths),
-        target_labels=_numbers("--target-labels", args.target_labels),
+        target_labels=_numbers("--target-labels", args.target_labels or ("50" if args.stage == "policy" else "0")),
         source_episodes=args.source_episodes,
         target_episodes=(200 if args.stage == "policy" else 120)
         if args.target_episodes is None
