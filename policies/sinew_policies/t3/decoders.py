@@ -4,6 +4,7 @@ Single heads are called with one token tensor. Two-tower heads have `tower`, run
 called with two token tensors they do both, so that a stream needs one tower per new image.
 """
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -42,16 +43,16 @@ class MLPHead(nn.Module):
         return self.model(pool_tokens(tokens, self.pool))
 
 
-class TwoTowerHead(nn.Module):
+class TwoTowerHead(nn.Module, ABC):
     """Base of heads that compare two images of one sensor."""
 
+    @abstractmethod
     def tower(self, tokens: Tensor) -> Tensor:
         """What the head keeps of one image, (B, K)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def join(self, first: Tensor, second: Tensor) -> Tensor:
         """(B, n_out) from the kept parts of both images."""
-        raise NotImplementedError
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         return self.join(self.tower(first), self.tower(second))

@@ -4,6 +4,8 @@ Both see 1 + kept tokens and the mask of the encoder. `MAEHead` fills mask token
 `CrossMAEHead` asks for the dropped patches only, by cross-attention (arXiv 2401.14391).
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from sinew_policies.t3.positions import sine_cosine_table
 NORM_EPS = 1e-5
 
 
-class ReconstructionHead(nn.Module):
+class ReconstructionHead(nn.Module, ABC):
     """Parts that both kinds share."""
 
     def __init__(self, config: HeadConfig, encoder: EncoderConfig) -> None:
@@ -31,11 +33,11 @@ class ReconstructionHead(nn.Module):
         self.decoder_pred = nn.Linear(w, 3 * encoder.patch_px**2)
         init_transformer(self)
 
-    def _block(self, config: HeadConfig, memory_width: int) -> nn.Module:
-        raise NotImplementedError
+    @abstractmethod
+    def _block(self, config: HeadConfig, memory_width: int) -> nn.Module: ...
 
-    def forward(self, seen: MaskedTokens) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, seen: MaskedTokens) -> Tensor: ...
 
 
 class MAEHead(ReconstructionHead):
