@@ -183,6 +183,8 @@ class Predictor:
             rows.setdefault(self.fingers[finger].sensor, []).append(i)
         batches = {sensor: torch.cat([images[i] for i in places]) for sensor, places in rows.items()}
         found = self.backbone.tokens(batches)
+        if len(rows) == 1:
+            return next(iter(found.values())).to(self.device)
         order = torch.tensor([i for places in rows.values() for i in places]).argsort()
         return torch.cat([found[sensor].to(self.device) for sensor in rows])[order.to(self.device)]
 

@@ -83,6 +83,9 @@ def measure(
     compared = preprocess_batch(frames[_CALIBRATION_FRAMES:], how)
     one, two = compared[:1], compared[:2]
     timed_: list[Timed] = [timed("", "preprocessing", lambda: preprocess(frames[0], how), repeats)]
+    timed_.append(
+        timed("torch, not packed", "encoder and trunk, 1 frame", lambda: network.tokens(sensor, one), repeats)
+    )
     agreements: dict[str, Agreement] = {}
     for name in backbones:
         backbone = make_backbone(name, network, sensor, calibration, cache)
