@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sinew_nodes.task.clear_table import ClearTable, ClearTableConfig, Outcome, Progress, Stage
+from sinew_nodes.task.clear_table import ClearTable, ClearTableConfig
 from sinew_nodes.task.ports import Cancelled, MotionBlocked, MotionFailed, NodeLost, PickPlan, Scene
+from sinew_nodes.task.progress import Outcome, Progress, Stage
 from sinew_policies.common.errors import CloudError, NoPlan
 from sinew_policies.common.types import Grasp, GraspSet, PointCloud, Trajectory
 

@@ -26,9 +26,10 @@ from sinew_nodes.meters import Reading
 from sinew_nodes.node_watch import NodeWatch
 from sinew_nodes.params import parameter
 from sinew_nodes.spin import run
-from sinew_nodes.task.clear_table import ClearTable, ClearTableConfig, Outcome, Progress, Report, Stage
+from sinew_nodes.task.clear_table import ClearTable, ClearTableConfig
 from sinew_nodes.task.clients import ArmClient, HandClient, JointWatcher, PerceptionClient
 from sinew_nodes.task.ports import Cancelled
+from sinew_nodes.task.progress import Outcome, Progress, Report, Stage
 from sinew_nodes.task.waiting import Interrupt, wait_until
 from sinew_policies.common.errors import SinewError
 from sinew_policies.common.types import F64, Grasp, PointCloud, Trajectory

@@ -5,12 +5,12 @@ Pure logic over the ports; it knows nothing of ROS and is tested without it.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sinew_hardware.planning.pick import PickPlan
+from sinew_nodes.task.failed_grasps import FailedGrasps, FailedGraspsConfig
 from sinew_nodes.task.ports import (
     ArmPort,
     HandPort,
@@ -22,33 +22,9 @@ from sinew_nodes.task.ports import (
     Scene,
     Watch,
 )
+from sinew_nodes.task.progress import Attempt, Outcome, Progress, Report, Stage
 from sinew_policies.common.errors import CloudError, PlanningError
-from sinew_policies.common.geometry import rotation_angle
 from sinew_policies.common.jaw import opening_for
-from sinew_policies.common.types import F64, Grasp
-
-
-class Stage(Enum):
-    PERCEIVE = "perceive"
-    CHOOSE = "choose"
-    PLAN = "plan"
-    REACH = "reach"
-    APPROACH = "approach"
-    CLOSE = "close"
-    LIFT = "lift"
-    VERIFY = "verify"
-    DROP = "drop"
-    RETURN = "return"
-    WAIT = "wait"  # a node has died; the arm holds until it is respawned
-    DONE = "done"
-
-
-class Outcome(Enum):
-    """How a whole run ended."""
-
-    EMPTY = "empty"
-    TOO_MANY_FAILURES = "too_many_failures"
-    NODE_LOST = "node_lost"
 
 
 @dataclass(frozen=True)
@@ -59,45 +35,10 @@ class ClearTableConfig:
     object_height_m: float = 0.008
     min_held_width_m: float = 0.0015  # narrower than this after closing: nothing is held
     max_slip_m: float = 0.004  # width lost during the lift, and once more when gripped anew: the object slips
-    same_grasp_m: float = 0.015  # a failed grasp forbids its neighbours for the rest of the run …
-    same_grasp_rad: float = 0.45  # … within this distance and angle
-    same_place_m: float = 0.04  # failures within this distance let other places go first
-    forget_after: int = 3  # attempts after which a failed grasp may be tried again
     max_width_m: float = 0.08
     contact_tolerance_rad: float = 0.04  # an approach this far off its path has met something
     respawn_timeout_s: float = 60.0  # how long a lost node is waited for
-
-
-@dataclass(frozen=True)
-class Progress:
-    stage: Stage
-    attempted: int
-    removed: int
-    failed: int
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One line of the closing table."""
-
-    index: int
-    success: bool
-    stage: Stage  # last stage entered
-    reason: str  # empty on success
-    score: float
-    width_m: float
-
-
-@dataclass(frozen=True)
-class Report:
-    outcome: Outcome
-    attempts: tuple[Attempt, ...]
-    message: str
-
-    @property
-    def removed(self) -> int:
-        return sum(a.success for a in self.attempts)
+    failed_grasps: FailedGraspsConfig = field(default_factory=FailedGraspsConfig)
 
 
 class GraspFailed(Exception):
@@ -131,7 +72,7 @@ class ClearTable:
         self._on_progress = on_progress
         self._attempts: list[Attempt] = []
         self._lost_since_s: float | None = None  # the first loss of those without an attempt between them
-        self._failed_grasps: list[tuple[int, Grasp]] = []  # (attempt index, grasp)
+        self._failed = FailedGrasps(self._config.failed_grasps)
         self._carrying: PickPlan | None = None  # between a verified lift and the drop
 
     def run(self, max_objects: int = 0) -> Report:
@@ -139,16 +80,9 @@ class ClearTable:
         streak = 0
         while streak < self._config.max_failures:
             try:
-                attempt = self._next()
+                attempt = self._next(drop=True)
             except NodeLost as lost:
-                if not self._outlast(lost):
-                    return self._report(Outcome.NODE_LOST, f"{lost}; it did not come back")
-                continue
-            except MotionFailed as failed:
-                attempt = self._record(False, Stage.RETURN, str(failed), None)
-            except CloudError as fault:
-                attempt = self._record(False, Stage.PERCEIVE, str(fault), None)
-            self._lost_since_s = None
+                return self._report(Outcome.NODE_LOST, f"{lost}; it did not come back")
             if attempt is None:
                 return self._report(Outcome.EMPTY, "no object is left in the workspace")
             streak = 0 if attempt.success else streak + 1
@@ -160,31 +94,38 @@ class ClearTable:
         """Picks one object and keeps it in the hand; the plan that worked, or None."""
         for _ in range(max_attempts or self._config.max_failures):
             try:
-                self._return_to_observe()
-                scene = self._look()
-                if self._is_empty(scene):
-                    return self._report(Outcome.EMPTY, "no object is in the workspace"), None
-                attempt = self._attempt(scene, drop=False)
+                attempt = self._next(drop=False)
+            except NodeLost as lost:
+                return self._report(Outcome.NODE_LOST, f"{lost}; it did not come back"), None
+            if attempt is None:
+                return self._report(Outcome.EMPTY, "no object is in the workspace"), None
+            if attempt.success:
+                return self._report(Outcome.EMPTY, "the object is in the hand"), self._carrying
+        return self._report(Outcome.TOO_MANY_FAILURES, self._failure_message(len(self._attempts))), None
+
+    def _next(self, *, drop: bool) -> Attempt | None:
+        """One attempt, or None when the table is empty. NodeLost passes when the node does not come back."""
+        while True:
+            try:
+                attempt = self._look_and_attempt(drop=drop)
             except NodeLost as lost:
                 if not self._outlast(lost):
-                    return self._report(Outcome.NODE_LOST, f"{lost}; it did not come back"), None
+                    raise
                 continue
             except MotionFailed as failed:
                 attempt = self._record(False, Stage.RETURN, str(failed), None)
             except CloudError as fault:
                 attempt = self._record(False, Stage.PERCEIVE, str(fault), None)
             self._lost_since_s = None
-            if attempt.success:
-                return self._report(Outcome.EMPTY, "the object is in the hand"), self._carrying
-        return self._report(Outcome.TOO_MANY_FAILURES, self._failure_message(len(self._attempts))), None
+            return attempt
 
-    def _next(self) -> Attempt | None:
-        """One attempt, or None when the table is empty. An object still in the hand is dropped first."""
+    def _look_and_attempt(self, *, drop: bool) -> Attempt | None:
+        """An object still in the hand is dropped first."""
         if self._carrying is not None:
             return self._attempt_drop(self._carrying)
         self._return_to_observe()
         scene = self._look()
-        return None if self._is_empty(scene) else self._attempt(scene, drop=True)
+        return None if self._is_empty(scene) else self._attempt(scene, drop=drop)
 
     def _outlast(self, lost: NodeLost) -> bool:
         """Holds until the lost node is back; False when it stays away, or is lost again and again as long."""
@@ -226,7 +167,7 @@ class ClearTable:
 
     def _fail(self, stage: Stage, reason: str, plan: PickPlan | None) -> Attempt:
         if plan is not None:
-            self._failed_grasps.append((len(self._attempts), plan.grasp))
+            self._failed.add(plan.grasp, len(self._attempts))
         return self._record(False, stage, reason, plan)
 
     def _look(self) -> Scene:
@@ -240,7 +181,8 @@ class ClearTable:
     def _choose(self, scene: Scene) -> PickPlan:
         """First candidate, best score first, that is not known to fail and has a motion plan."""
         self._progress(Stage.CHOOSE)
-        fresh = [g for g in scene.grasps.executable if not self._known_to_fail(g)]
+        now = len(self._attempts)
+        fresh = [g for g in scene.grasps.executable if not self._failed.forbid(g, now)]
         if not fresh:
             total = len(scene.grasps.grasps)
             reasons = sorted({g.rejection for g in scene.grasps.grasps if g.rejection})
@@ -250,7 +192,7 @@ class ClearTable:
         self._progress(Stage.PLAN)
         q = self._arm.q()
         # Where attempts failed others come first: a stubborn object must not end the run before the easy ones.
-        fresh.sort(key=lambda g: (self._failures_near(g), -g.score))
+        fresh.sort(key=lambda g: (self._failed.near(g), -g.score))
         last = ""
         for grasp in fresh[: self._config.plans_per_look]:
             try:
@@ -273,9 +215,8 @@ class ClearTable:
         self._arm.execute(plan.lift, "lift")
         self._progress(Stage.VERIFY)
         held = self._hand.width_m()
-        if (
-            width - held > config.max_slip_m
-        ):  # it turned between the fingers: grip it anew and see whether that holds
+        if width - held > config.max_slip_m:
+            # It turned between the fingers: grip it anew and see whether that holds.
             width, held = held, self._hand.close()
         if held < config.min_held_width_m:
             raise GraspFailed(Stage.VERIFY, f"nothing between the fingers after the lift ({held * 1e3:.1f} mm)")
@@ -317,21 +258,6 @@ class ClearTable:
             raise MotionFailed(f"no path to the observation pose: {error}") from error
         self._hand.open(self._config.max_width_m)
 
-    def _known_to_fail(self, grasp: Grasp) -> bool:
-        now = len(self._attempts)
-        for index, failed in self._failed_grasps:
-            if now - index > self._config.forget_after:
-                continue
-            near = np.linalg.norm(grasp.contact - failed.contact) < self._config.same_grasp_m
-            if near and _angle(grasp.T_base_grasp, failed.T_base_grasp) < self._config.same_grasp_rad:
-                return True
-        return False
-
-    def _failures_near(self, grasp: Grasp) -> int:
-        """Failed attempts of this run whose contact was at the same place, most likely on the same object."""
-        near = (np.linalg.norm(grasp.contact - failed.contact) for _, failed in self._failed_grasps)
-        return sum(bool(distance < self._config.same_place_m) for distance in near)
-
     def _record(self, success: bool, stage: Stage, reason: str, plan: PickPlan | None) -> Attempt:
         attempt = Attempt(
             index=len(self._attempts),
@@ -351,10 +277,3 @@ class ClearTable:
     def _progress(self, stage: Stage, detail: str = "") -> None:
         removed = sum(a.success for a in self._attempts)
         self._on_progress(Progress(stage, len(self._attempts), removed, len(self._attempts) - removed, detail))
-
-
-def _angle(T_a: F64, T_b: F64) -> float:
-    """Angle between two grasps, blind to the 180° roll that swaps the fingers."""
-    R = T_a[:3, :3].T @ T_b[:3, :3]
-    flip = np.diag([-1.0, -1.0, 1.0])
-    return min(rotation_angle(R), rotation_angle(flip @ R))
