@@ -25,6 +25,7 @@ from sinew_sim.evaluation.pearl_reward import (
     CLONING,
     ORACLE,
     REWARDS,
+    TARGET_LABELS,
     MethodConfig,
     Trial,
     judge_policies,
@@ -141,7 +142,9 @@ def totals(report: Report) -> list[tuple[str, Metric]]:
             done, n = found.get(str(row["method"]), (0, 0))
             tried = int(success["n"] or 0)
             found[str(row["method"])] = done + round(float(success["value"] or 0.0) * tried), n + tried
-    return [(name, rate(*found[name])) for name in (METHOD, ORACLE, *CONTROLS, CLONING) if name in found]
+    return [
+        (name, rate(*found[name])) for name in (METHOD, ORACLE, TARGET_LABELS, *CONTROLS, CLONING) if name in found
+    ]
 
 
 def _collect(config: PearlEvalConfig, progress: Progress) -> None:

@@ -5,12 +5,13 @@ Every reward is trained alike and differs in its labels only:
 - oracle: the scripted labels themselves
 - random: labels of a random order
 - flipped: the transferred labels inverted
-Policies are trained side by side on the same transitions: from the rewards of cpa and oracle labels, from the cpa
-reward flipped and permuted (random), from none (zero), and by plain cloning.
+Policies are trained side by side on the same transitions: from the rewards of cpa and oracle labels, of the given
+target labels alone (what the transfer must beat), from the cpa reward flipped and permuted (random), from none
+(zero), and by plain cloning.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from sinew_sim.evaluation.pearl_scores import Estimate, label_accuracy
 from sinew_sim.metaworld.rollout import successes
 
 ORACLE = "oracle"
+TARGET_LABELS = "target-labels"
 CLONING = "cloning"
 REWARDS = (METHOD, ORACLE, "random", "flipped")
 
@@ -81,6 +83,9 @@ def judge_policies(trial: Trial, config: MethodConfig, *, rollouts: int, steps: 
     # A refused source leaves no reward of its own; the controls are then those of the oracle's.
     basis = learned.get(METHOD, learned[ORACLE])
     learned |= {name: control_rewards(name, basis, trial.seed) for name in CONTROLS}
+    few = few_labels(trial.target, trial.target_labels, trial.pair, trial.seed)
+    if few is not None:
+        learned[TARGET_LABELS] = _without_transfer(trial, few, config.reward, models[ORACLE].steps)
     policies = dict(zip(learned, train_policies(data, list(learned.values()), config.iql, trial.seed), strict=True))
     policies[CLONING] = train_cloning(data, config.cloning, trial.seed)
     found = {name: _played(trial, policy, rollouts, steps) for name, policy in policies.items()}
@@ -147,6 +152,15 @@ def _labels(trial: Trial, found: Alignment) -> dict[str, PairLabels | None]:
         hard = PairLabels(kept.pairs, 0.5 + 0.5 * np.sign(kept.z - 0.5))
         labels[METHOD], labels["flipped"] = hard, PairLabels(hard.pairs, 1.0 - hard.z)
     return labels
+
+
+def _without_transfer(trial: Trial, few: PairLabels, config: RewardTrainingConfig, steps: int) -> F64:
+    """Step rewards learnt from the target labels alone: from all of them, for they are too few to hold any out, and
+    for as many steps as the oracle's took.
+    """
+    whole = replace(config, stop_share=0.0, test_share=0.0, steps=max(1, steps))
+    trained = train_reward(trial.target.segments, few.pairs, few.z, whole, trial.seed)
+    return trained.model.step_rewards(trial.episodes)
 
 
 def _heldout(trial: Trial, trained: TrainedReward) -> Estimate:

@@ -250,7 +250,7 @@ def test_reward_and_policy_stages_end_to_end(made: list[str], tmp_path: Path) ->
     assert cli.main(["eval", "pearl", "--stage", "policy", *words, "--json", str(tmp_path / "p.json")]) == 0
     report = json.loads((tmp_path / "p.json").read_text())
     played = [row for row in report["rows"] if "policy_success" in row]
-    assert methods(played) == ["cpa", "oracle", "zero", "random", "flipped", "cloning"]
+    assert methods(played) == ["cpa", "oracle", "zero", "random", "flipped", "target-labels", "cloning"]
     assert report["metrics"]["policy_success"]["n"] == 1
 
 
