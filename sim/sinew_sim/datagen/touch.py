@@ -7,9 +7,8 @@ run goes on with the shards that are missing.
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from sinew_policies.t3.fota import Sample, index_shard, write_count, write_shard
 from sinew_policies.t3.sets import SetInfo, open_set, write_info
 from sinew_sim.touch.gel import image_variance, reference, render, sensor_of
 from sinew_sim.touch.indenters import PROBES, relief_of
+from sinew_sim.worker_pool import worker_pool
 
 MANIFEST = "manifest.json"
 
@@ -96,16 +96,16 @@ def sets_of(config: TouchDataConfig) -> list[TouchSet]:
 def generate_touch_data(config: TouchDataConfig, progress: Callable[[int, int], None] | None = None) -> int:
     """Writes all sets and returns the number of samples; whole shards that are there already are kept.
 
-    Raises ConfigError where `out` holds the data of other settings.
+    Raises ConfigError where `out` holds the data of other settings, WorkerLost where a worker was killed.
     """
     _claim(config)
     jobs = [job for s in sets_of(config) for job in _jobs(s, config)]
     todo = [job for job in jobs if not _is_there(job, config)]
-    done = len(jobs) - len(todo)
+    done, report = len(jobs) - len(todo), progress or (lambda *_: None)
+    report(done, len(jobs))
     for finished in _worked(todo, config):
         done += finished
-        if progress is not None:
-            progress(done, len(jobs))
+        report(done, len(jobs))
     for touch_set in sets_of(config):
         _complete(touch_set, config)
     return config.samples * len(sets_of(config))
@@ -168,13 +168,9 @@ def _worked(jobs: list[ShardJob], config: TouchDataConfig) -> Iterator[int]:
         for job in jobs:
             yield _write(job, config)
         return
-    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_write, job, config) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with worker_pool(min(config.workers, len(jobs))) as pool:
+        for future in as_completed([pool.submit(_write, job, config) for job in jobs]):
+            yield future.result()
 
 
 def _write(job: ShardJob, config: TouchDataConfig) -> int:
