@@ -1,4 +1,4 @@
-"""Learning curves of a maze training as a picture."""
+"""Learning curves of a maze training, and who succeeds in unseen mazes, as a picture."""
 
 import json
 from collections.abc import Sequence
@@ -15,50 +15,49 @@ _BINS = 40
 
 
 def draw(file: Path, folders: Sequence[Path], players: dict[str, dict[str, Metric]]) -> None:
-    """Success over training steps for each run in `folders`, beside every player's success on unseen mazes.
+    """Left, success over training steps for each run in `folders`; right, every player's success on unseen mazes.
 
-    Training episodes also start near their goals and change with the policy, so the dots on the right, all from
-    the same unseen episodes, are what compares.
+    The two do not compare: training episodes also start near their goals and change with the policy.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7.2, 3.6), dpi=110)
-    curves = [_curve(folder) for folder in folders]
-    for steps, success in curves:
-        axes.plot(steps / 1e3, success, color="tab:blue", alpha=0.35, linewidth=1)
-    shared = min(len(s) for _, s in curves)
-    axes.plot(
-        curves[0][0][:shared] / 1e3,
-        np.mean([s[:shared] for _, s in curves], 0),
-        color="tab:blue",
-        linewidth=2,
-        label=f"while training, mean of {len(curves)} seeds",
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9.0, 3.4), dpi=110, sharey=True, layout="constrained", gridspec_kw={"width_ratios": [3, 2]}
     )
-    last = float(curves[0][0][-1]) / 1e3
-    colours = ("tab:blue", "tab:gray", "tab:orange", "tab:red", "tab:green")
-    for i, (name, metrics) in enumerate(players.items()):
+    curves = [_curve(folder) for folder in folders]
+    for number, (steps, success) in enumerate(curves):
+        left.plot(
+            steps / 1e3, success, color="tab:blue", alpha=0.4, linewidth=1, label=None if number else "each seed"
+        )
+    shared = min(len(s) for _, s in curves)
+    mean = np.mean([s[:shared] for _, s in curves], 0)
+    left.plot(curves[0][0][:shared] / 1e3, mean, color="tab:blue", linewidth=2, label=f"mean of {len(curves)}")
+    left.set(
+        title="while training",
+        xlabel="environment steps, thousands",
+        ylabel="success rate",
+        xlim=(0.0, None),
+        ylim=(0.0, 1.1),
+    )
+    left.legend(fontsize=8, loc="upper left")
+    for place, metrics in enumerate(players.values()):
         m = metrics["success"]
         low, high = (m.value - m.low, m.high - m.value) if np.isfinite(m.low) else (0.0, 0.0)
-        axes.errorbar(
-            last * (1.03 + 0.025 * i),
-            m.value,
-            [[max(0.0, low)], [max(0.0, high)]],
-            fmt="o",
-            color=colours[i % len(colours)],
-            capsize=3,
-            clip_on=False,
-            label=f"{name}, unseen mazes: {m.value:.2f}",
+        reach = [[max(0.0, low)], [max(0.0, high)]]
+        right.errorbar(place, m.value, reach, fmt="o", color="tab:gray" if place else "tab:blue", capsize=4)
+        right.annotate(
+            f"{m.value:.2f}", (place, m.value), (6, 4), textcoords="offset points", fontsize=8, clip_on=False
         )
-    axes.set(xlabel="thousand steps", ylabel="success", ylim=(0.0, 1.02), xlim=(0.0, None))
-    axes.set_title("Image goals in the embedded maze", fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    right.set(title="on unseen mazes, 95 % intervals", xlim=(-0.5, len(players) - 0.2))
+    right.set_xticks(range(len(players)), [name.replace("-", "\n", 1) for name in players], fontsize=8)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}")
-    figure.savefig(partial, format="png", bbox_inches="tight", metadata={"Software": ""})
+    figure.savefig(partial, format="png", metadata={"Software": ""})
     plt.close(figure)
     partial.replace(file)
 
