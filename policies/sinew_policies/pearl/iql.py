@@ -1,9 +1,10 @@
 """Implicit Q-learning (arXiv 2110.06169) over a fixed set of transitions, written for one CPU thread.
 
 Several rewards over the same transitions are learned from side by side (the reward in question and its controls):
-all start from the same weights, see the same batches, and every layer is one batched product (baddbmm) over them
-and over both Q functions. One fused Adam steps all networks after one backward pass, the targets follow in one
-fused call, and the whole set lies in memory as one packed array.
+all start from the same weights, see the same batches, and every layer is one batched product over them and over
+both Q functions. Gradients are written out, as in `stacked`; tests/bench/pearl compares the steps with a plain
+loop over autograd. One fused Adam steps all networks, the targets follow in one call, and the set lies in memory as
+one packed array.
 """
 
 import math
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sinew_policies.common.episodes import Transitions
 from sinew_policies.common.errors import ConfigError, DataError
@@ -77,9 +78,10 @@ class IQL:
             self._q = StackedMLP(2 * n, (inputs, *config.hidden, 1), n_distinct=2)
             self._policy = StackedMLP(n, (self._o_dim, *config.hidden, a_dim))
             self._template = PolicyNetwork(PolicyConfig(self._o_dim, a_dim, config.hidden))
-            self._target = StackedMLP(2 * n, (inputs, *config.hidden, 1), n_distinct=2).requires_grad_(False)
-        self._target.load_state_dict(self._q.state_dict())
-        self._log_std = nn.Parameter(torch.zeros(n, 1, a_dim))
+            self._target = StackedMLP(2 * n, (inputs, *config.hidden, 1), n_distinct=2)
+        self._target.parameters.copy_(self._q.parameters)
+        self._log_std = torch.zeros(n, a_dim, 1)
+        self._log_std.grad = torch.zeros_like(self._log_std)
         observations = torch.from_numpy(data.observations)
         normaliser = self._template.normaliser
         normaliser.fit(observations)
@@ -95,11 +97,9 @@ class IQL:
         ]
         self._packed = torch.cat(parts, 1).contiguous()  # (K, O + A + O + E)
         self._sizes = [inputs, self._o_dim, n]
-        critics = [*self._value.parameters(), *self._q.parameters()]
-        actors = [*self._policy.parameters(), self._log_std]
+        critics = [self._value.parameters, self._q.parameters]
+        actors = [self._policy.parameters, self._log_std]
         self._optimiser = torch.optim.Adam([{"params": critics}, {"params": actors}], lr=config.lr, fused=True)
-        self._online: list[Tensor] = list(self._q.parameters())
-        self._followers: list[Tensor] = list(self._target.parameters())
         self._spread = torch.zeros(n, 1)  # running spread of the advantages
         self.steps_done = 0
         self._losses: dict[str, float] = {}
@@ -126,25 +126,47 @@ class IQL:
         rows = self._packed.index_select(0, index)
         inputs, following, reward = torch.split(rows, self._sizes, 1)  # (B, O + A), (B, O), (B, E)
         observations, actions = inputs[:, : self._o_dim], inputs[:, self._o_dim :]
-        with torch.no_grad():
-            target_q = self._target(inputs)[..., 0].view(-1, 2, len(index)).amin(1)  # (E, B)
-            aim = reward.T + c.discount * self._value(following)[..., 0]  # (E, B)
-        advantage = target_q - self._value(observations)[..., 0]  # (E, B)
-        side = (advantage.detach() < 0).float().mul_(1.0 - 2.0 * c.expectile).add_(c.expectile)
-        value_loss = (side * advantage.square()).mean(1).sum()
-        q_error = self._q(inputs)[..., 0].view(-1, 2, len(index)) - aim[:, None]  # (E, 2, B)
-        q_loss = q_error.square().mean(2).sum()
-        log_std = self._log_std.clamp(*LOG_STD)
-        error = (torch.tanh(self._policy(observations)) - actions) * torch.exp(-log_std)  # (E, B, A)
-        surprise = 0.5 * error.square().sum(2) + log_std.sum(2)  # (E, B) negative log-likelihood
-        policy_loss = (self._weights(advantage.detach()) * surprise).mean(1).sum()
-        self._optimiser.zero_grad(set_to_none=True)
-        (value_loss + q_loss + policy_loss).backward()
+        target_q = self._target.outputs(inputs).view(-1, 2, c.batch).amin(1)  # (E, B)
+        aim = reward.T + c.discount * self._value.outputs(following)[:, 0]  # (E, B)
+        value_loss, advantage = self._value_gradient(observations, target_q)
+        losses = {
+            "value_loss": value_loss,
+            "q_loss": self._q_gradient(inputs, aim),
+            "policy_loss": self._policy_gradient(observations, actions, self._weights(advantage)),
+        }
         self._optimiser.param_groups[1]["lr"] = c.lr * 0.5 * (1.0 + math.cos(math.pi * self.steps_done / c.steps))
         self._optimiser.step()
-        torch._foreach_lerp_(self._followers, self._online, c.polyak)
+        self._target.parameters.lerp_(self._q.parameters, c.polyak)
         self.steps_done += 1
-        return {"value_loss": value_loss.detach(), "q_loss": q_loss.detach(), "policy_loss": policy_loss.detach()}
+        return losses
+
+    def _value_gradient(self, observations: Tensor, target_q: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss |expectile - (advantage < 0)| advantage², and the advantages (E, B)."""
+        activations = self._value.activations(observations)
+        advantage = target_q - activations[-1][:, 0]
+        pull = torch.where(advantage < 0, 1.0 - self.config.expectile, self.config.expectile) * advantage
+        self._value.backward(activations, (-2.0 / self.config.batch) * pull[:, None])
+        return (pull * advantage).mean(1).sum(), advantage
+
+    def _q_gradient(self, inputs: Tensor, aim: Tensor) -> Tensor:
+        """Loss (q - aim)² of both Q functions."""
+        batch = self.config.batch
+        activations = self._q.activations(inputs)
+        error = activations[-1].view(-1, 2, batch) - aim[:, None]  # (E, 2, B)
+        self._q.backward(activations, (2.0 / batch) * error.view(-1, 1, batch))
+        return error.square().sum() / batch
+
+    def _policy_gradient(self, observations: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
+        """Loss: negative log-likelihood of the actions, weighted (E, B)."""
+        activations = self._policy.activations(observations)
+        log_std = self._log_std.clamp(*LOG_STD)  # (E, A, 1)
+        mean, scale = torch.tanh(activations[-1]), torch.exp(-log_std)
+        error = (mean - actions.T) * scale  # (E, A, B)
+        share = weights[:, None] / self.config.batch
+        self._policy.backward(activations, share * error * scale * (1.0 - mean.square()))
+        inside = log_std == self._log_std  # clamped ones stay where they are
+        self._log_std.grad = (share * (1.0 - error.square())).sum(2, keepdim=True) * inside
+        return (share * (0.5 * error.square() + log_std)).sum()
 
     def policies(self) -> list[Policy]:
         """One per reward, as learned so far; copies."""
@@ -153,7 +175,7 @@ class IQL:
             network = PolicyNetwork(self._template.config)
             network.normaliser.load_state_dict(self._template.normaliser.state_dict())
             self._policy.copy_to(network.layers, k)
-            network.log_std.data.copy_(self._log_std.data[k, 0].clamp(*LOG_STD))
+            network.log_std.data.copy_(self._log_std[k, :, 0].clamp(*LOG_STD))
             out.append(Policy(network))
         return out
 
@@ -161,8 +183,8 @@ class IQL:
         """All that `restore` needs to go on as if never stopped."""
         return {
             "steps_done": self.steps_done,
-            "networks": {name: net.state_dict() for name, net in self._networks().items()},
-            "log_std": self._log_std.data,
+            "networks": {name: network.parameters for name, network in self._networks().items()},
+            "log_std": self._log_std,
             "spread": self._spread,
             "optimiser": self._optimiser.state_dict(),
         }
@@ -170,8 +192,8 @@ class IQL:
     def restore(self, state: Mapping[str, object]) -> None:
         """Raises an error of torch or of the mapping where the state is of another training."""
         for name, network in self._networks().items():
-            network.load_state_dict(state["networks"][name])  # type: ignore[index]
-        self._log_std.data.copy_(state["log_std"])  # type: ignore[arg-type]
+            network.parameters.copy_(state["networks"][name])  # type: ignore[index]
+        self._log_std.copy_(state["log_std"])  # type: ignore[arg-type]
         self._spread.copy_(state["spread"])  # type: ignore[arg-type]
         self._optimiser.load_state_dict(state["optimiser"])  # type: ignore[arg-type]
         self.steps_done = int(state["steps_done"])  # type: ignore[call-overload]

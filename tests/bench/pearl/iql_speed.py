@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sinew_policies.common.episodes import Episode, EpisodeSet
+from sinew_policies.common.episodes import Episode, EpisodeSet, Index
 from sinew_policies.common.report import Metric, Report
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F32, F64
@@ -47,8 +47,10 @@ class PlainIQL:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.policy_adam, config.steps)
 
     def step(self) -> None:
+        self.update(self.rng.integers(0, len(self.actions), self.config.batch))
+
+    def update(self, index: Index) -> None:
         c = self.config
-        index = self.rng.integers(0, len(self.actions), c.batch)
         observation = torch.from_numpy(self.observations[index])
         action = torch.from_numpy(self.actions[index])
         following = torch.from_numpy(self.next_observations[index])
@@ -71,13 +73,16 @@ class PlainIQL:
         for q, target_q in ((self.q1, self.target_q1), (self.q2, self.target_q2)):
             for p, t in zip(q.parameters(), target_q.parameters(), strict=True):
                 t.data.copy_(c.polyak * p.data + (1.0 - c.polyak) * t.data)
-        weight = torch.exp(c.beta * advantage.detach()).clamp(max=c.weight_clip)
+        weight = self.weights(advantage.detach())
         gaussian = torch.distributions.Normal(torch.tanh(self.policy(observation)), self.log_std.exp())
         policy_loss = -(weight * gaussian.log_prob(action).sum(1)).mean()
         self.policy_adam.zero_grad()
         policy_loss.backward()
         self.policy_adam.step()
         self.schedule.step()
+
+    def weights(self, advantage: torch.Tensor) -> torch.Tensor:
+        return torch.exp(self.config.beta * advantage).clamp(max=self.config.weight_clip)
 
 
 def main() -> None:
