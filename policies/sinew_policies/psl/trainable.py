@@ -12,8 +12,8 @@ from sinew_policies.psl.weights import load_trainable, trainable
 
 
 class TrainablePolicy(ActorCritic):
-    """Observations: `frames` (T, N, H, W, 3) uint8, `goal` (T, N, V, code) and, where the environment keeps CLIP's
-    codes by pose, `image_code` (T, N, code).
+    """Observations: `frames` (T, N, H, W, 3) uint8 RGB, `goal` (T, N, V, code) and, where the environment keeps
+    CLIP's codes by pose, `image_code` (T, N, code), which spares nine tenths of the computation.
 
     Its state dict is the policy's without CLIP, so that what training writes is a weights folder for
     `Predictor.from_pretrained(folder, clip=…)`.

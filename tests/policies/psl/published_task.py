@@ -7,13 +7,13 @@ from sinew_policies.psl.config import PSLConfig
 from sinew_policies.psl.environment import Arrays, Transition
 from sinew_policies.psl.metrics import Outcome
 from sinew_policies.psl.network import PSLPolicy
-from sinew_policies.psl.published import PublishedActorCritic
+from sinew_policies.psl.trainable import TrainablePolicy
 
 TINY = PSLConfig.tiny()
 
 
-def make_published() -> PublishedActorCritic:
-    return PublishedActorCritic(PSLPolicy(TINY))
+def make_published() -> TrainablePolicy:
+    return TrainablePolicy(PSLPolicy(TINY))
 
 
 class PublishedTask:
