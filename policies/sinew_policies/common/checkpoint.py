@@ -1,13 +1,12 @@
 """A weights folder: `weights.safetensors`, `config.yaml` (network configuration, sha256) and `card.md`.
 
 Nothing in it can run code: tensors are safetensors, the configuration is plain YAML, and a folder that holds a
-pickle is refused. Published `.pth` files are read by torch's restricted loader only. Every fault is a
-CheckpointError that names the file, tensor or value and what to do.
+pickle is refused. Published `.pth` files are read by `torch_archive` only. Every fault is a CheckpointError that
+names the file, tensor or value and what to do.
 """
 
 import hashlib
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -17,12 +16,13 @@ import draccus
 import torch
 import yaml
 from draccus.utils import DraccusException
-from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as encode_tensors
 from torch import Tensor, nn
 
-from sinew_policies.common.errors import CheckpointError, ConfigError, name_hint
+from sinew_policies.common.errors import CheckpointError, ConfigError, escaped, name_hint
+from sinew_policies.common.inert_pickle import Inert
+from sinew_policies.common.torch_archive import DTYPE_NAMES, DTYPES, read_archive
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.yaml"
@@ -81,13 +81,28 @@ def load_state(folder: Path | str) -> dict[str, Tensor]:
             f"{path} has sha256 {digest}, {CONFIG} says {wanted}; the file is damaged, incomplete or from another "
             "training: copy the folder again as a whole"
         )
+    state = parse(payload, path)
+    _refuse_unusable(state, path)
+    return state
+
+
+def parse(payload: bytes, source: Path | str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; `source` is named in messages.
+
+    Raises CheckpointError where it is damaged or holds numbers of a type that networks are not trained in.
+    """
     try:
         state = parse_tensors(payload)
-    except SafetensorError as e:
-        raise CheckpointError(f"{path} is not a safetensors file ({e}); copy the folder again") from e
+    except Exception as e:  # SafetensorError; a KeyError for a type that torch lacks
+        raise CheckpointError(
+            f"{source} is not a readable safetensors file ({escaped(str(e))}); copy or download it again"
+        ) from e
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"tensor '{name}' in {path} holds NaN or infinite values; use other weights")
+        if tensor.dtype not in DTYPES:
+            raise CheckpointError(
+                f"tensor {name[:120]!r} in {source} is {tensor.dtype}; expected one of {DTYPE_NAMES}: use the "
+                "weights as they were trained"
+            )
     return state
 
 
@@ -129,7 +144,7 @@ def check_fits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
         if state[name].shape != expected[name].shape
     ]
     faults = [
-        f"{len(found)} {kind}: {', '.join(found[:_SHOWN])}{' …' if len(found) > _SHOWN else ''}"
+        f"{len(found)} {kind}: {', '.join(map(escaped, found[:_SHOWN]))}{' …' if len(found) > _SHOWN else ''}"
         for kind, found in (("missing", missing), ("extra", extra), ("mis-shaped", shaped))
         if found
     ]
@@ -143,40 +158,31 @@ def check_fits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
 def load_published(path: Path | str) -> dict[str, Tensor]:
     """Tensors of a published `.pth` file ({'model': …, 'epoch': …, 'optimizer': …} or the tensors themselves).
 
-    Read with torch's restricted unpickler, which builds tensors and plain containers and nothing else.
+    Read by `torch_archive`, which runs nothing. Raises CheckpointError for a file that is missing, damaged, made to
+    do harm, or holds anything else than tensors by name.
     """
     file = Path(path)
     if not file.is_file():
         raise CheckpointError(f"weights file {file} does not exist; give the path of the published .pth file")
-    try:
-        content: object = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as e:
-        raise CheckpointError(
-            f"{file} holds more than tensors and plain containers, so it could run code; it was not opened. "
-            "Ask its author for a state dict or for safetensors"
-        ) from e
-    except Exception as e:  # a damaged file can raise nearly anything
-        raise CheckpointError(
-            f"{file} is not a readable PyTorch file ({type(e).__name__}: {e}); download it again"
-        ) from e
+    content = read_archive(file)
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{file} holds no state dict; expected tensors by name, or them under 'model'")
+        raise CheckpointError(
+            f"{file} holds {_kind(content)}, no state dict; expected tensors by name, or them under 'model': ask "
+            "its author for a state dict or for safetensors"
+        )
     for name, tensor in content.items():
-        if not isinstance(name, str) or not name.isprintable() or not isinstance(tensor, Tensor):
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            known = ", ".join(map(_key, list(content)[:_SHOWN]))
             raise CheckpointError(
-                f"{file}: entry {name!r} is a {type(tensor).__name__}, expected tensors by name; its entries are "
-                f"{', '.join(str(k) if str(k).isprintable() else repr(k) for k in list(content)[:_SHOWN])}"
-            )
-        if not _is_dense(tensor):
-            form = "nested" if tensor.is_nested else f"{tensor.layout} {tuple(tensor.shape)}"
-            raise CheckpointError(
-                f"{file}: tensor {name!r} is {form} on {tensor.device}; expected dense tensors with "
-                "all their values in the file: ask its author for a plain state dict"
+                f"{file}: entry {_key(name)} is {_kind(tensor)}, expected dense tensors by name; its entries are "
+                f"{known}: ask its author for a plain state dict"
             )
     # Weights saved from a data-parallel wrapper carry its prefix.
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    state = {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    _refuse_unusable(state, file)
+    return state
 
 
 _CONVERT = (
@@ -185,11 +191,24 @@ _CONVERT = (
 )
 
 
-def _is_dense(tensor: Tensor) -> bool:
-    """Whether the values are there, and all of them: a view may repeat a few beyond what memory holds."""
-    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_nested:
-        return False
-    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+def _refuse_unusable(state: Mapping[str, Tensor], source: Path) -> None:
+    for name, tensor in state.items():
+        if not name.isprintable():
+            raise CheckpointError(
+                f"{source}: a tensor is named {name[:120]!r}; expected printable text: use other weights"
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"tensor {name[:120]!r} in {source} holds NaN or infinite values; use other weights"
+            )
+
+
+def _kind(value: object) -> str:
+    return f"an object of {value.origin[:80]!r}" if isinstance(value, Inert) else f"a {type(value).__name__}"
+
+
+def _key(key: object) -> str:
+    return repr(key[:120]) if isinstance(key, str) else _kind(key)
 
 
 def _to_store(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

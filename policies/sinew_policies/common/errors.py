@@ -106,3 +106,9 @@ def name_hint(name: str, valid: Iterable[str]) -> str:
     close = get_close_matches(name, names, n=1)
     nearest = f"did you mean '{close[0]}'? " if close else ""
     return f"{nearest}valid names: {', '.join(names) or '(none)'}"
+
+
+def escaped(text: str, most: int = 200) -> str:
+    """A stranger's text as it may stand in a message: cut, and quoted where it could steer a terminal."""
+    cut = text[:most] + ("…" if len(text) > most else "")
+    return cut if cut.isprintable() else repr(cut)

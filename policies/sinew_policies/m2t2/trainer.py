@@ -1,85 +1,60 @@
 """The training loop of the grasp network: one process of possibly several."""
 
 import json
-import signal
-import threading
 import time
-from dataclasses import asdict, dataclass
-from multiprocessing.synchronize import Barrier
-from types import FrameType
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sinew_policies.common import checkpoint
-from sinew_policies.common.errors import CheckpointError
+from sinew_policies.common.compute_device import training_device
+from sinew_policies.common.training_processes import average_gradients, together
+from sinew_policies.common.training_run import interrupts, progress, resume, save_state
 from sinew_policies.m2t2.batches import Batches, Steps, TrainConfig
 from sinew_policies.m2t2.config import M2T2Config
 from sinew_policies.m2t2.dataset import load, to_device
 from sinew_policies.m2t2.losses import LossConfig, m2t2_loss
 from sinew_policies.m2t2.network import M2T2, SceneInput
-from sinew_policies.m2t2.optimise import GradientMean, StepControl, WeightAverage, lr_factor, make_optimiser
+from sinew_policies.m2t2.optimise import StepControl, WeightAverage, lr_factor, make_optimiser
 from sinew_policies.m2t2.shards import TrainingScene
 from sinew_policies.m2t2.targets import Targets
 from sinew_policies.m2t2.validation import Scores, validate
 
-STATE_FILE = "training_state.pt"
 METRICS_FILE = "metrics.json"
 WEIGHTS_FOLDER = "weights"
-
-_SAY_EVERY_S = 30.0  # where no progress bar can be drawn
-
-
-@dataclass(frozen=True)
-class Links:
-    """What the processes of one training share."""
-
-    gradients: Tensor  # (processes, parameters)
-    control: Tensor  # (2,)
-    barrier: Barrier
 
 
 class Trainer:
     """One process of a training; rank 0 also validates, saves and talks."""
 
-    def __init__(
-        self, config: TrainConfig, network: M2T2Config, loss: LossConfig, rank: int = 0, links: Links | None = None
-    ) -> None:
+    def __init__(self, config: TrainConfig, network: M2T2Config, loss: LossConfig, rank: int = 0) -> None:
         self._config, self._loss, self._rank = config, loss, rank
-        self._device = torch.device(config.device)
-        if config.device == "cpu":
-            torch.set_num_threads(1)  # processes scale better, and threads spin when cores are shared
+        self._device = training_device(config.device)
         torch.manual_seed(config.seed)  # initial weights only
         self._network = M2T2(network).to(self._device).train()
         self._parameters = [p for p in self._network.parameters() if p.requires_grad]
         self._optimiser = make_optimiser(self._network, config.lr, config.weight_decay)
         self._average = WeightAverage(self._network, config.ema_decay)
-        self._exchange = None
-        if links is not None:
-            self._exchange = GradientMean(links.gradients, links.control, links.barrier, rank)
-        self._step, self._elapsed_s, self._stop_asked = 0, 0.0, False
+        self._step, self._elapsed_s = 0, 0.0
+        self._interrupted: list[int] = []
         self._history: list[dict[str, float]] = []
         self._recent: dict[str, float] = {}
         self._console = Console(stderr=True, quiet=rank > 0)
 
     def run(self) -> bool:
         """True when the schedule is complete, False when interrupted."""
+        train_scenes, validation_scenes = load(self._config.data, limit=self._config.limit_scenes)
+        with interrupts(self._rank == 0) as self._interrupted:
+            return self._run(train_scenes, validation_scenes)
+
+    def _run(self, train_scenes: list[TrainingScene], validation_scenes: list[TrainingScene]) -> bool:
         c = self._config
-        train_scenes, validation_scenes = load(c.data, limit=c.limit_scenes)
-        if self._rank == 0 and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._on_signal)
-        self._resume()
+        if resume(c.out, self._settings(), self._restore):
+            self._console.print(f"resuming at step {self._step}")
         self._console.print(
             f"{len(train_scenes)} training and {len(validation_scenes)} validation scenes, "
             f"{sum(p.numel() for p in self._parameters):,} parameters, {c.processes} process(es) on {c.device}"
@@ -91,40 +66,36 @@ class Trainer:
             num_workers=c.loaders,
             prefetch_factor=4 if c.loaders else None,
         )
-        said = saved = validated = started = time.monotonic()
+        saved = validated = started = time.monotonic()
         before_s, before_steps = self._elapsed_s, self._step
-        progress = self._progress()
-        with _progress_bar(self._console) as bar:
-            task = bar.add_task("starting", total=1.0)
+        done = self._progress()
+        with progress(self._console, 1.0, done) as show:
             batches = iter(loader)
-            control = StepControl(progress, False)
-            while progress < 1.0 and not control.stop:
+            control = StepControl(done, False)
+            while done < 1.0 and not control.stop:
                 batch, targets = next(batches)
                 control = self._one_step(to_device(batch, self._device), to_device(targets, self._device))
                 now = time.monotonic()
                 self._elapsed_s = before_s + now - started
-                progress = self._progress() if self._exchange is None else self._shared_progress(control)
+                done = self._shared_progress(control) if together() else self._progress()
                 if self._rank > 0:
                     continue
                 ms = 1e3 * (self._elapsed_s - before_s) / (self._step - before_steps) / c.batch
-                bar.update(task, completed=min(1.0, progress), description=self._describe(ms))
+                show(min(1.0, done), self._describe(ms))
                 if now - validated > c.validate_every_s:
                     self._validate(validation_scenes[: c.n_validation // 2])
                     validated = time.monotonic()
-                if not self._console.is_terminal and now - said > _SAY_EVERY_S:
-                    self._console.print(f"{100 * progress:.1f} % {self._describe(ms)}")
-                    said = now
                 if now - saved > c.checkpoint_every_s:
                     self._save()
                     saved = time.monotonic()
         if self._rank == 0:
-            if progress >= 1.0:
+            if done >= 1.0:
                 self._validate(validation_scenes[: c.n_validation])
             self._save()
             self._console.print(
                 f"weights in {c.out / WEIGHTS_FOLDER}, {self._step} steps, {self._elapsed_s / 60:.1f} min"
             )
-        return progress >= 1.0
+        return done >= 1.0
 
     def _progress(self) -> float:
         c = self._config
@@ -145,9 +116,9 @@ class Trainer:
             result = m2t2_loss(self._network, output, targets, self._loss)
         result.total.backward()  # type: ignore[no-untyped-call]
         # A signal takes effect here only, so that all processes leave after the same step.
-        control = StepControl(self._progress(), self._stop_asked or self._step + 1 == c.stop_after_steps)
-        if self._exchange is not None:
-            control = self._exchange.exchange(self._parameters, control)
+        stop = bool(self._interrupted) or self._step + 1 == c.stop_after_steps
+        control = StepControl(self._progress(), stop).of_first()
+        average_gradients(self._parameters)
         for group in self._optimiser.param_groups:
             group["lr"] = c.lr * lr_factor(self._step, control.progress, c.warm_up_steps)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, c.clip_norm)
@@ -178,16 +149,13 @@ class Trainer:
         state = {
             "step": self._step,
             "elapsed_s": self._elapsed_s,
-            "seed": c.seed,
             "network": self._network.state_dict(),
             "average": self._average.state,
             "optimiser": self._optimiser.state_dict(),
             "history": self._history,
             "recent": self._recent,
         }
-        partial = c.out / f"{STATE_FILE}.partial"
-        torch.save(state, partial)
-        partial.replace(c.out / STATE_FILE)
+        save_state(c.out, self._settings(), state)
         checkpoint.save(c.out / WEIGHTS_FOLDER, self._average.state, self._network.config, self._card())
         metrics = {
             "step": self._step,
@@ -215,41 +183,13 @@ class Trainer:
             lines.append("- held-out scenes: " + ", ".join(f"{n} {last[n]:.3f}" for n in names))
         return "\n".join(lines)
 
-    def _resume(self) -> None:
-        path = self._config.out / STATE_FILE
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self._network.load_state_dict(state["network"])
-            self._optimiser.load_state_dict(state["optimiser"])
-        except Exception as fault:  # a damaged file makes the reader fail in any way
-            raise CheckpointError(
-                f"cannot resume from {path} ({fault}); it belongs to another configuration or is damaged: "
-                "choose another --out, or delete the folder to start again"
-            ) from fault
-        if state["seed"] != self._config.seed:
-            raise CheckpointError(
-                f"{path} was trained with seed {state['seed']}, not {self._config.seed}; choose another --out"
-            )
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
         for name, value in state["average"].items():
             self._average.state[name].copy_(value)
         self._step, self._elapsed_s = int(state["step"]), float(state["elapsed_s"])
         self._history, self._recent = state["history"], state["recent"]
-        self._console.print(f"resuming at step {self._step}")
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop_asked = True
-        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
-
-
-def _progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=console.quiet,
-    )
+    def _settings(self) -> str:
+        return f"seed: {self._config.seed}"

@@ -1,28 +1,20 @@
 """The PPO and DD-PPO training loop: one worker of possibly several."""
 
 import json
-import signal
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from sinew_policies.common import checkpoint
+from sinew_policies.common.compute_device import training_device
 from sinew_policies.common.config import to_yaml
-from sinew_policies.common.errors import CheckpointError, ConfigError
+from sinew_policies.common.errors import ConfigError
+from sinew_policies.common.training_processes import average_gradients
+from sinew_policies.common.training_run import interrupts, progress, resume, save_state
 from sinew_policies.psl.actor_critic import ActorCritic
 from sinew_policies.psl.ddppo import Workers
 from sinew_policies.psl.environment import VectorEnvironment
@@ -30,11 +22,9 @@ from sinew_policies.psl.metrics import SUCCESS_DISTANCE_M, spl, success
 from sinew_policies.psl.ppo import PPO, PPOConfig, UpdateStats
 from sinew_policies.psl.rollout import Collector, Rollout
 
-STATE_FILE = "training_state.pt"
 METRICS_FILE = "metrics.json"
 WEIGHTS_FOLDER = "weights"
 
-_SAY_EVERY_S = 30.0  # where no progress bar can be drawn
 _RECENT = 10  # updates in the figures of the progress bar
 
 MakeEnvironment = Callable[[int], VectorEnvironment]  # of the worker's rank
@@ -86,42 +76,31 @@ class Trainer:
         self, config: TrainConfig, make_environment: MakeEnvironment, make_network: MakeNetwork, workers: Workers
     ) -> None:
         self._config, self._workers = config, workers
-        device = torch.device(config.device)
-        if config.device == "cpu":
-            torch.set_num_threads(1)  # processes scale better, and threads spin when cores are shared
+        device = training_device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # initial weights only
             self.network = make_network().to(device).train()
         workers.broadcast(self.network)
         self._collector = Collector(make_environment(workers.rank), self.network, config.seed, workers.rank, device)
-        self._ppo = PPO(self.network, config.ppo, config.seed, workers.rank, workers.average_gradients)
+        self._ppo = PPO(self.network, config.ppo, config.seed, workers.rank, average_gradients)
         self.history: list[Row] = []
-        self._stop_asked = False
+        self._interrupted: list[int] = []
         self._console = Console(stderr=True, quiet=workers.rank > 0)
 
     def run(self) -> bool:
         """True when the schedule is complete, False when interrupted."""
-        before = {}
-        if self._workers.rank == 0 and threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with interrupts(self._workers.rank == 0) as self._interrupted:
             return self._run()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _run(self) -> bool:
-        c, first = self._config, self._workers.rank == 0
-        self._resume()
-        said, stop = time.monotonic(), False
-        with _progress_bar(self._console) as bar:
-            task = bar.add_task("starting", total=c.updates, completed=len(self.history))
+        c = self._config
+        if resume(c.out, self._settings(), self._restore):
+            self._console.print(f"resuming after update {len(self.history)}")
+        stop = False
+        with progress(self._console, c.updates, len(self.history)) as show:
             while len(self.history) < c.updates and not stop:
                 stop = self._one_update()
-                bar.update(task, completed=len(self.history), description=self._describe())
-                if first and not self._console.is_terminal and time.monotonic() - said > _SAY_EVERY_S:
-                    self._console.print(f"update {len(self.history)} of {c.updates}: {self._describe()}")
-                    said = time.monotonic()
+                show(len(self.history), self._describe())
                 if len(self.history) % c.checkpoint_every == 0 and not stop and len(self.history) < c.updates:
                     self._save()
         self._save()
@@ -135,7 +114,7 @@ class Trainer:
         workers.finish(index)
         losses = self._ppo.update(rollout, index, index / c.updates)
         workers.average_buffers(self.network)
-        stop = self._stop_asked or index + 1 == c.stop_after_updates
+        stop = bool(self._interrupted) or index + 1 == c.stop_after_updates
         row, stop = self._row(rollout, losses, stop)
         self.history.append(row)
         return stop
@@ -171,49 +150,22 @@ class Trainer:
             return
         rows = [asdict(r) for r in self.history]
         state = {
-            "settings": self._settings(),
             "network": self.network.state_dict(),
             "optimiser": self._ppo.optimiser.state_dict(),
             "workers": worker_states,
             "history": rows,
         }
-        c.out.mkdir(parents=True, exist_ok=True)
-        partial = c.out / f"{STATE_FILE}.partial"
-        torch.save(state, partial)
-        partial.replace(c.out / STATE_FILE)
+        save_state(c.out, self._settings(), state)
         checkpoint.save(c.out / WEIGHTS_FOLDER, self.network.state_dict(), self.network.config, self._card())
         partial = c.out / f"{METRICS_FILE}.partial"
         partial.write_text(json.dumps(rows, indent=1))
         partial.replace(c.out / METRICS_FILE)
 
-    def _resume(self) -> None:
-        path = self._config.out / STATE_FILE
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, map_location=self._config.device, weights_only=True)
-            settings, saved = state["settings"], state["workers"]
-        except Exception as fault:  # a damaged file makes the reader fail in any way
-            raise CheckpointError(
-                f"cannot resume from {path} ({fault}); it is damaged: choose another --out, or delete the folder "
-                "to start again"
-            ) from fault
-        if settings != self._settings():
-            raise CheckpointError(
-                f"{path} was trained with other settings: {_difference(settings, self._settings())}; use those, or "
-                "choose another --out"
-            )
-        try:
-            self.network.load_state_dict(state["network"])
-            self._ppo.optimiser.load_state_dict(state["optimiser"])
-            self._collector.restore({k: v.cpu() for k, v in saved[self._workers.rank].items()})
-            self.history = [Row(**{**row, "losses": UpdateStats(**row["losses"])}) for row in state["history"]]
-        except (RuntimeError, KeyError, ValueError, TypeError) as fault:
-            raise CheckpointError(
-                f"cannot resume from {path} ({fault}); it belongs to another network or environment: choose "
-                "another --out, or delete the folder to start again"
-            ) from fault
-        self._console.print(f"resuming after update {len(self.history)}")
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self._ppo.optimiser.load_state_dict(state["optimiser"])
+        self._collector.restore({k: v.cpu() for k, v in state["workers"][self._workers.rank].items()})
+        self.history = [Row(**{**row, "losses": UpdateStats(**row["losses"])}) for row in state["history"]]
 
     def _settings(self) -> str:
         c = self._config
@@ -231,24 +183,3 @@ class Trainer:
                 f"- {len(self.history)} updates, {self._describe()}; {c.processes} worker(s), seed {c.seed}",
             ]
         )
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop_asked = True
-        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
-
-
-def _difference(theirs: str, ours: str) -> str:
-    pairs = zip(theirs.splitlines(), ours.splitlines(), strict=False)
-    return ", ".join(f"'{a}' instead of '{b}'" for a, b in pairs if a != b) or "other names"
-
-
-def _progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=console.quiet,
-    )

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sinew_policies.common import checkpoint
-from sinew_policies.common.errors import CheckpointError
-from sinew_policies.psl.archive import is_archive, read_archive, tensors_of
+from sinew_policies.common.errors import CheckpointError, escaped
+from sinew_policies.common.torch_archive import read_archive, tensors_of
 from sinew_policies.psl.clip.loader import load_clip
 from sinew_policies.psl.config import PSLConfig
 from sinew_policies.psl.network import PSLPolicy
@@ -82,7 +82,7 @@ def load_layout(policy: PSLPolicy, path: Path | str) -> None:
 
     Its projection head is left aside. Raises CheckpointError where the backbone does not fit.
     """
-    content = _content(Path(path))
+    content = read_archive(Path(path))
     teacher = content.get("teacher") if isinstance(content, Mapping) else None
     if not isinstance(teacher, Mapping):
         raise CheckpointError(f"{path} has no sub-dict 'teacher'; give OVRL's published .pth file")
@@ -96,11 +96,13 @@ def read_published(path: Path | str) -> dict[str, Tensor]:
 
     Raises CheckpointError where the file is missing, unreadable, or holds no policy.
     """
-    content = _content(Path(path))
+    content = read_archive(Path(path))
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):
         keys = (
-            ", ".join(str(k) for k in list(content)[:8]) if isinstance(content, Mapping) else type(content).__name__
+            ", ".join(escaped(k) for k in content if isinstance(k, str))[:200]
+            if isinstance(content, Mapping)
+            else f"a {type(content).__name__}"
         )
         raise CheckpointError(
             f"{path} has no 'state_dict' (it holds: {keys or 'nothing'}); give the published PSL checkpoint or a "
@@ -116,20 +118,9 @@ def _check_trainable(rest: Mapping[str, Tensor], own: Mapping[str, Tensor], sour
     checkpoint.check_fits(rest, trainable(own), source)
     for name, tensor in rest.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"tensor '{name}' in {source} holds NaN or infinite values; use other weights")
-
-
-def _content(path: Path) -> object:
-    if not path.is_file():
-        raise CheckpointError(
-            f"weights {path} do not exist; give a weights folder or the published PSL checkpoint (.pth)"
-        )
-    if not is_archive(path):
-        raise CheckpointError(
-            f"{path} is not a PyTorch zip file, so it cannot be read without running what is in it; it was not "
-            "opened. Save it again with torch 1.6 or newer"
-        )
-    return read_archive(path)
+            raise CheckpointError(
+                f"tensor {name[:120]!r} in {source} holds NaN or infinite values; use other weights"
+            )
 
 
 def _clip_within(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,19 +1,18 @@
 """The training loop of all three stages: one process of possibly several."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sinew_policies.common.errors import CheckpointError, SinewError
+from sinew_policies.common.compute_device import training_device
+from sinew_policies.common.errors import SinewError
 from sinew_policies.common.seeds import stream
+from sinew_policies.common.training_run import interrupts, progress, resume, save_state
 from sinew_policies.t3 import components
 from sinew_policies.t3.batches import Batch, Batches, Source, validation_batches
 from sinew_policies.t3.network import T3
@@ -21,10 +20,7 @@ from sinew_policies.t3.optimise import Freezer, check_same_step, exchange, make_
 from sinew_policies.t3.train_config import TrainConfig
 from sinew_policies.t3.validation import Scores, Validation, batch_loss, score
 
-STATE_FILE = "training_state.pt"
 BEST_FOLDER, LAST_FOLDER = "best", "last"
-
-_SAY_EVERY_S = 30.0  # where no progress bar can be drawn
 
 
 class TrainingDiverged(SinewError):
@@ -36,16 +32,15 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, network: T3, sources: Sequence[Source], rank: int = 0) -> None:
         self._config, self._sources, self._rank = config, tuple(sources), rank
-        self._device = torch.device(config.device)
-        if config.device == "cpu":
-            torch.set_num_threads(1)  # processes scale better, and threads spin when cores are shared
+        self._device = training_device(config.device)
         self._network = network.to(self._device)
         self._optimiser = make_optimiser(self._network, config)
         self._freezer = Freezer(self._network, config)
         encoder = network.config.encoder
         self._image_px, self._n_patches = encoder.image_px, encoder.n_patches
         self._batches = Batches(sources, config, self._image_px, self._n_patches, rank)
-        self._step, self._elapsed_s, self._stop_asked = 0, 0.0, False
+        self._step, self._elapsed_s = 0, 0.0
+        self._interrupted: list[int] = []
         self._recent: dict[str, float] = {}  # smoothed training loss of each source
         self.history: list[Validation] = []
         self.best: Validation | None = None  # of the checkpoint in BEST_FOLDER
@@ -53,11 +48,13 @@ class Trainer:
 
     def run(self) -> bool:
         """True when the schedule is complete, False when interrupted."""
+        with interrupts(self._rank == 0) as self._interrupted:
+            return self._run()
+
+    def _run(self) -> bool:
         c = self._config
-        if self._rank == 0 and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._on_signal)
-        self._resume()
+        if resume(c.out, self._settings(), self._restore):
+            self._console.print(f"resuming at step {self._step}")
         check_same_step(self._step, c.out)
         self._introduce()
         loader = DataLoader(
@@ -67,25 +64,20 @@ class Trainer:
             num_workers=c.loaders,
             prefetch_factor=4 if c.loaders else None,
         )
-        said = saved = started = time.monotonic()
+        saved = started = time.monotonic()
         before_s, first = self._elapsed_s, self._step
         stopped = False
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self._console, disable=self._console.quiet) as bar:
-            task = bar.add_task("starting", total=c.steps, completed=self._step)
+        with progress(self._console, c.steps, self._step) as show:
             for batch in loader:
                 if isinstance(batch, SinewError):
                     raise batch
                 stopped = self._one_step(batch)
                 now = time.monotonic()
                 self._elapsed_s = before_s + now - started
-                bar.update(task, completed=self._step, description=self._describe(first, now - started))
+                show(self._step, self._describe(first, now - started))
                 if self._rank == 0:
                     if self._step % c.validate_every == 0 or self._step == c.steps:
                         self._validate()
-                    if not self._console.is_terminal and now - said > _SAY_EVERY_S:
-                        self._console.print(f"{self._step}/{c.steps} {self._describe(first, now - started)}")
-                        said = now
                     if now - saved > c.save_every_s:
                         self._save()
                         saved = time.monotonic()
@@ -108,7 +100,7 @@ class Trainer:
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
         # A signal takes effect here only, so that all processes leave after the same step.
-        stop = self._stop_asked or self._step + 1 == c.stop_after_steps
+        stop = bool(self._interrupted) or self._step + 1 == c.stop_after_steps
         shared = exchange(self._network, loss, stop)
         name = f"{batch.sensor}/{batch.head}"
         if not math.isfinite(shared.loss):
@@ -143,41 +135,25 @@ class Trainer:
         state = {
             "step": self._step,
             "elapsed_s": self._elapsed_s,
-            "seed": c.seed,
             "network": self._network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "history": [v.plain() for v in self.history],
             "best": None if self.best is None else self.best.plain(),
             "recent": self._recent,
         }
-        partial = c.out / f".{STATE_FILE}.partial"
-        torch.save(state, partial)
-        partial.replace(c.out / STATE_FILE)
+        save_state(c.out, self._settings(), state)
         components.save(c.out / LAST_FOLDER, self._network, self._card())
 
-    def _resume(self) -> None:
-        path = self._config.out / STATE_FILE
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, map_location=self._device, weights_only=True)
-            self._network.load_state_dict(state["network"])
-            self._optimiser.load_state_dict(state["optimiser"])
-            seed = state["seed"]
-            self._step, self._elapsed_s = int(state["step"]), float(state["elapsed_s"])
-            self.history = [Validation.from_plain(v) for v in state["history"]]
-            self.best = None if state["best"] is None else Validation.from_plain(state["best"])
-            self._recent = state["recent"]
-        except Exception as fault:  # a damaged file makes the reader fail in any way
-            raise CheckpointError(
-                f"cannot resume from {path} ({fault}); it belongs to another configuration or is damaged: "
-                "choose another --out, or delete the folder to start again"
-            ) from fault
-        if seed != self._config.seed:
-            raise CheckpointError(
-                f"{path} was trained with seed {seed}, not {self._config.seed}; choose another --out"
-            )
-        self._console.print(f"resuming at step {self._step}")
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._step, self._elapsed_s = int(state["step"]), float(state["elapsed_s"])
+        self.history = [Validation.from_plain(v) for v in state["history"]]
+        self.best = None if state["best"] is None else Validation.from_plain(state["best"])
+        self._recent = state["recent"]
+
+    def _settings(self) -> str:
+        return f"seed: {self._config.seed}"
 
     def _introduce(self) -> None:
         c = self._config
@@ -203,10 +179,6 @@ class Trainer:
         if self.history:
             lines.append(f"- validation loss {self.history[-1].loss:.5f} at step {self.history[-1].step}")
         return "\n".join(lines)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop_asked = True
-        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
 
 
 class _Reported(Dataset[Batch | SinewError]):

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from sinew_policies.common.errors import CheckpointError, DataError, MissingExtra
 from sinew_policies.common.seeds import stream
 from sinew_policies.psl.clip import tokenizer as tokenizer_module
+from sinew_policies.psl.clip.folding import folded
 from sinew_policies.psl.clip.loader import load_clip
 from sinew_policies.psl.clip.network import Clip
 from sinew_policies.psl.clip.tokenizer import Tokenizer, installed_vocabulary
 from sinew_policies.psl.config import ClipConfig, PSLConfig
-from sinew_policies.psl.optimise import folded
 
 TINY = PSLConfig.tiny().clip
 
@@ -185,9 +185,8 @@ def test_openais_program_and_open_clips_state_dicts_give_the_same_network(tmp_pa
     torch.save(state, tmp_path / "plain.pt")
     torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "training.pt")
     torch.save({k: v.half() for k, v in state.items()}, tmp_path / "half.pt")
-    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     save_file({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "open_clip.safetensors")
-    for name in ("RN50.pt", "plain.pt", "training.pt", "half.pt", "old.pt", "open_clip.safetensors"):
+    for name in ("RN50.pt", "plain.pt", "training.pt", "half.pt", "open_clip.safetensors"):
         found = load_clip(tmp_path / name, TINY)
         tolerance = {"atol": 5e-3, "rtol": 5e-2} if name == "half.pt" else {"atol": 0, "rtol": 0}
         torch.testing.assert_close(found.encode_image(image), clip.encode_image(image), **tolerance)
@@ -228,7 +227,7 @@ def test_files_that_are_missing_damaged_or_incomplete(tmp_path: Path, clip: Clip
         load_clip(tmp_path / "none.pt")
     for name in ("bad.pt", "bad.safetensors"):
         (tmp_path / name).write_bytes(b"\x80\x02nothing")
-        with pytest.raises(CheckpointError, match=r"download it again|could run code"):
+        with pytest.raises(CheckpointError, match="download it again"):
             load_clip(tmp_path / name)
     state = dict(clip.state_dict())
     state["ln_final.weight"] = torch.full_like(state["ln_final.weight"], torch.nan)

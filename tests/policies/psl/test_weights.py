@@ -77,13 +77,13 @@ def test_a_refused_state_changes_nothing(policy: PSLPolicy) -> None:
 
 
 def test_other_files_are_named(policy: PSLPolicy, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="do not exist"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         load_policy(tmp_path / "none.pth")
     torch.save(policy.state_dict(), tmp_path / "bare.pth")
     with pytest.raises(CheckpointError, match="has no 'state_dict'"):
         load_policy(tmp_path / "bare.pth", config=TINY)
     (tmp_path / "old.pth").write_bytes(b"\x80\x02l\n")
-    with pytest.raises(CheckpointError, match="it was not opened"):
+    with pytest.raises(CheckpointError, match=r"was saved before torch 1\.6"):
         load_policy(tmp_path / "old.pth")
     with pytest.raises(CheckpointError, match="fit the network"):
         load_policy(published(policy, tmp_path / "tiny.pth"))

@@ -190,7 +190,7 @@ def test_hostile_pickles_are_not_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(CheckpointError, match=r"trunk\.pth"):
         components.load(tmp_path)
     torch.save({"w": Hostile()}, tmp_path / "trunk.pth")
-    with pytest.raises(CheckpointError, match=r"trunk\.pth holds more than tensors"):
+    with pytest.raises(CheckpointError, match=r"trunk\.pth: entry 'w' is an object of '__builtin__\.print'"):
         components.load(tmp_path)
     assert "code ran" not in capsys.readouterr().out
 
@@ -225,10 +225,8 @@ def test_damaged_and_misplaced_files_are_refused(tmp_path: Path) -> None:
     [
         (torch.int64, "is torch.int64; expected floating point"),
         (torch.bool, "is torch.bool; expected floating point"),
-        (torch.complex64, "is torch.complex64; expected floating point"),
         (torch.float64, ""),
         (torch.float16, ""),
-        (torch.float8_e4m3fn, ""),
     ],
 )
 def test_weights_are_floating_point_and_become_float32(tmp_path: Path, dtype: torch.dtype, message: str) -> None:
@@ -248,6 +246,14 @@ def test_weights_are_floating_point_and_become_float32(tmp_path: Path, dtype: to
             loaded = components.load(tmp_path).state_dict()
             assert all(loaded[k].dtype == v.dtype for k, v in net.state_dict().items())
         file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn])
+def test_numbers_that_no_network_is_trained_in_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    write_published(tmp_path, network(config(heads=PUBLISHED)))
+    torch.save({"norm.weight": torch.zeros(32).to(dtype)}, tmp_path / "trunk.pth")
+    with pytest.raises(CheckpointError, match=r"trunk\.pth holds numbers of type .*; expected one of float64, "):
+        components.load(tmp_path)
 
 
 def test_numbers_beyond_float32_are_refused(tmp_path: Path) -> None:

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sinew_policies.common import checkpoint
-from sinew_policies.common.errors import CheckpointError
-from sinew_policies.psl.archive import is_archive, read_archive, tensors_of
+from sinew_policies.common.errors import CheckpointError, escaped
+from sinew_policies.common.torch_archive import read_archive, tensors_of
 from sinew_policies.psl.clip.network import Clip
 from sinew_policies.psl.config import ClipConfig
 
@@ -49,7 +47,9 @@ def load_clip(path: Path | str, config: ClipConfig | None = None) -> Clip:
     state = {k: own[k] for k in own.keys() - state.keys() if k.endswith("num_batches_tracked")} | state
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"tensor '{name}' in {path} holds NaN or infinite values; download it again")
+            raise CheckpointError(
+                f"tensor {name[:120]!r} in {path} holds NaN or infinite values; download it again"
+            )
     checkpoint.load_into(network, state, path)
     return network.requires_grad_(False).eval()
 
@@ -65,16 +65,9 @@ def read_clip(path: Path | str) -> dict[str, Tensor]:
             f"CLIP file {file} does not exist; give the path of OpenAI's RN50.pt or of an open_clip RN50 file"
         )
     if file.suffix == ".safetensors":
-        try:
-            state = load_file(file)
-        except (SafetensorError, OSError) as fault:
-            raise CheckpointError(
-                f"{file} is not a readable safetensors file ({fault}); download it again"
-            ) from fault
-    elif is_archive(file):
-        state = tensors_of(_network_of(read_archive(file)))
+        state = checkpoint.parse(file.read_bytes(), file)
     else:
-        state = checkpoint.load_published(file)
+        state = tensors_of(_network_of(read_archive(file)))
     state = {k.removeprefix("module."): v for k, v in state.items()}
     return {
         k: v.float() if v.is_floating_point() else v
@@ -111,7 +104,7 @@ def _describe(state: Mapping[str, Tensor]) -> str:
         return f"a CLIP {_VITS.get(width, 'ViT')}/{patch} of width {width}"
     if not state:
         return "no tensors"
-    some = ", ".join(sorted(state)[:4])
+    some = ", ".join(map(escaped, sorted(state)[:4]))
     return f"no CLIP network with OpenAI's names ({len(state)} tensors, such as {some})"
 
 
