@@ -29,6 +29,7 @@ from sinew_policies.t3.network import T3
 from sinew_policies.t3.positions import resize_positions
 from sinew_policies.t3.preprocess import preprocess
 from sinew_policies.t3.reconstruction import reconstructed_images
+from sinew_policies.t3.validation import root_mean_square
 
 
 @lru_cache(maxsize=1)
@@ -194,14 +195,15 @@ def check_pose_arithmetic(file: Path) -> None:
     norm = pose.LabelNorm(tuple(want["mean"]), tuple(want["std"]))
     delta = pose.delta_d9(want["pose_a"], want["pose_b"])
     rotations = pose.rotation_from_columns(want["pred"][:, 3:])
-    errors = pose.errors_d9(want["pred"], want["delta_d9"])
+    distances_mm = pose.distances(want["pred"][:, :3], want["delta_d9"][:, :3])
+    angles_deg = pose.angles_between_deg(want["pred"], want["delta_d9"])
     got = {
         "delta_d9": delta,
         "mean": delta.mean(0),
         "std": delta.std(0),
         "delta_norm": norm.normalise(want["delta_d9"]),
-        "tra_rmse": errors.translation_rmse_mm,
-        "rot_rmse_deg": errors.rotation_rmse_deg,
+        "tra_rmse": root_mean_square(distances_mm, "mm").value,
+        "rot_rmse_deg": root_mean_square(angles_deg, "deg").value,
         "rotmats": rotations,
         "rotvec_deg": pose.rotation_vectors_deg(rotations),
     }

@@ -21,19 +21,6 @@ _MAX_MLP_RATIO = 64.0
 _MAX_IMAGE_PX = 4096
 _MAX_GRID = 256  # patches along a side
 
-SENSORS = (
-    "gs_360_v2",
-    "gs_green",
-    "gs_black",
-    "gs_tag",
-    "digit",
-    "mini",
-    "wedge",
-    "finray",
-    "svelte",
-    "densetact",
-)
-
 
 @dataclass(frozen=True)
 class EncoderConfig:

@@ -23,9 +23,7 @@ from PIL import Image
 from sinew_policies.common.errors import DataError
 from sinew_policies.common.types import U8
 
-SPLITS = ("train", "val")
 COUNT_FILE = "count.txt"
-SAMPLES_PER_SHARD = 10_000
 
 _IMAGE_SUFFIXES = ("jpg", "jpeg", "png")
 _LABEL_SUFFIX = "json"

@@ -5,6 +5,8 @@ from typing import Literal, assert_never
 from torch import Tensor
 from torch.nn import functional as F
 
+from sinew_policies.t3.patches import patchify
+
 LossKind = Literal["cross_entropy", "mse", "sqrt_mse_fifth"]
 
 _PATCH_VARIANCE_EPS = 1e-6
@@ -39,18 +41,3 @@ def reconstruction_loss(prediction: Tensor, images: Tensor, mask: Tensor, *, pat
     if prediction.shape[1] == target.shape[1]:
         prediction = prediction[removed]
     return F.mse_loss(prediction.flatten(0, -2), target[removed])
-
-
-def patchify(images: Tensor, patch: int) -> Tensor:
-    """(B, 3, H, W) → (B, rows · columns, patch² · 3), each patch flattened as row, column, channel."""
-    B, C, H, W = images.shape
-    grid = images.reshape(B, C, H // patch, patch, W // patch, patch)
-    return grid.permute(0, 2, 4, 3, 5, 1).reshape(B, (H // patch) * (W // patch), patch * patch * C)
-
-
-def unpatchify(patches: Tensor, patch: int, rows: int, columns: int) -> Tensor:
-    """Inverse of `patchify`: (B, rows · columns, patch² · 3) → (B, 3, rows · patch, columns · patch)."""
-    B, _, width = patches.shape
-    channels = width // (patch * patch)
-    grid = patches.reshape(B, rows, columns, patch, patch, channels)
-    return grid.permute(0, 5, 1, 3, 2, 4).reshape(B, channels, rows * patch, columns * patch)

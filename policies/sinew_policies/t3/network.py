@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sinew_policies.common.errors import ConfigError, name_hint
 from sinew_policies.t3.config import EncoderConfig, HeadConfig, T3Config
 from sinew_policies.t3.decoders import MLPHead, PoolHead, PoseHead, TwoTowerHead, TwoTowerMLPHead
-from sinew_policies.t3.encoder import MaskedTokens, SensorEncoder
+from sinew_policies.t3.encoder import SensorEncoder
 from sinew_policies.t3.reconstruction import CrossMAEHead, MAEHead
 from sinew_policies.t3.trunk import Trunk
 
@@ -98,6 +98,3 @@ def make_head(config: HeadConfig, encoder: EncoderConfig) -> nn.Module:
 def masking_noise(n_images: int, n_patches: int, generator: torch.Generator) -> Tensor:
     """Uniform noise (n_images, n_patches) for `T3.reconstruct`, on the generator's device."""
     return torch.rand(n_images, n_patches, generator=generator, device=generator.device)
-
-
-__all__ = ["T3", "MaskedTokens", "Reconstruction", "make_head", "masking_noise"]

@@ -200,7 +200,7 @@ def _float_type(core: Any, precision: str) -> str:
     if needed not in capabilities:
         raise ConfigError(
             f"this processor does not compute in {precision} (it offers {', '.join(capabilities)}); use "
-            "the torch backend or another precision"
+            "another precision, or plain torch"
         )
     return "bf16" if precision != "f32" and "BF16" in capabilities else "f32"
 

@@ -1,7 +1,8 @@
 """Arithmetic of relative object poses: nine numbers per pair, their standardisation, decoding and errors.
 
 A pose is [x y z qx qy qz qw] of an object in the frame of the sensor, millimetres. The label of a pair (a, b) is
-the motion inverse(T_a) T_b written as nine numbers: translation in mm, first and second column of the rotation.
+the motion inverse(T_a) T_b written as nine numbers: translation in mm, first and second column of the rotation
+("6D rotation").
 """
 
 from dataclasses import dataclass
@@ -50,12 +51,6 @@ class LabelNorm:
         return normalised * np.array(self.std) + np.array(self.mean)
 
 
-@dataclass(frozen=True)
-class PoseErrors:
-    translation_rmse_mm: float
-    rotation_rmse_deg: float
-
-
 def delta_d9(pose_a: F64, pose_b: F64) -> F64:
     """Motion from a to b, seen from a: (N, 9) from poses (N, 7)."""
     R_a, R_b = rotations(pose_a[:, 3:]), rotations(pose_b[:, 3:])
@@ -75,7 +70,9 @@ def matrices(d9: F64) -> F64:
 
 
 def rotation_from_columns(d6: F64) -> F64:
-    """Rotations (N, 3, 3) nearest to two given columns (N, 6) in the order of Gram and Schmidt."""
+    """Rotations (N, 3, 3) from the continuous 6D representation (N, 6) of Zhou et al. (arXiv 1812.07035): their
+    first two columns, made orthonormal by Gram-Schmidt.
+    """
     first, second = d6[:, :3], d6[:, 3:]
     b1 = _unit(first)
     b2 = _unit(second - np.sum(b1 * second, axis=1, keepdims=True) * b1)
@@ -107,12 +104,6 @@ def rotation_vectors_deg(R: F64) -> F64:
     sine = np.linalg.norm(axis, axis=1)
     factor = np.where(sine > 0.0, rotation_angles_deg(R) / np.maximum(sine, 1e-300), np.degrees(0.5))
     return axis * factor[:, None]
-
-
-def errors_d9(predicted: F64, target: F64) -> PoseErrors:
-    """Root mean squares over pairs (N, 9), mm: of translation errors, and of the angles between rotations."""
-    distance, angle = distances(predicted[:, :3], target[:, :3]), angles_between_deg(predicted, target)
-    return PoseErrors(float(np.sqrt(np.mean(distance**2))), float(np.sqrt(np.mean(angle**2))))
 
 
 def distances(a: F64, b: F64) -> F64:

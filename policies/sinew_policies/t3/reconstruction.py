@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sinew_policies.t3.blocks import Block, CrossBlock, init_transformer, learned_token
 from sinew_policies.t3.config import EncoderConfig, HeadConfig
 from sinew_policies.t3.encoder import MaskedTokens
-from sinew_policies.t3.losses import patchify, unpatchify
+from sinew_policies.t3.patches import patchify, unpatchify
 from sinew_policies.t3.positions import sine_cosine_table
 
 NORM_EPS = 1e-5

@@ -67,7 +67,7 @@ def batch_loss(network: T3, batch: Batch) -> tuple[Tensor, Tensor]:
             batch.images,
             seen.mask,
             patch=network.config.encoder.patch_px,
-            norm_pix=network.config.heads[batch.head].kind == "mae",
+            norm_pix=network.config.heads[batch.head].kind == "mae",  # cross_mae learns plain pixels, as published
         )
         return loss, seen.patches
     assert batch.target is not None
