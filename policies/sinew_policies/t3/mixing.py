@@ -1,4 +1,4 @@
-"""Which loader serves which step, and which samples its batches hold: pure functions of a seed.
+"""Which source serves which step, and which samples its batches hold: pure functions of a seed.
 
 Nothing is carried from step to step, so a training goes on after an interruption exactly where it was.
 """
@@ -19,33 +19,33 @@ _BLOCK = 4096  # steps drawn at once
 
 
 def shares(n_batches: Sequence[int], rule: str = "root") -> F64:
-    """Probability of each loader: by the square root of its batches, equal, or inverse to its batches."""
+    """Probability of each source: by the square root of its batches, equal, or inverse to its batches."""
     if rule not in RULES:
         raise ConfigError(f"unknown mixing rule '{rule}'; {name_hint(rule, RULES)}")
     n = np.array(n_batches, np.float64)
     if not len(n) or (n < 1).any():
-        raise ConfigError(f"loaders have {list(n_batches)} batches; expected at least one loader, one batch each")
+        raise ConfigError(f"sources have {list(n_batches)} batches; expected at least one source, one batch each")
     weight = {"root": np.sqrt(n), "equal": np.ones_like(n), "invlinear": 1.0 / n}[rule]
     return weight / weight.sum()
 
 
 class Schedule:
-    """The loader of every step, and how often it was asked before."""
+    """The source of every step, and how often it was asked before."""
 
     def __init__(self, probabilities: F64, seed: int) -> None:
         self._probabilities, self._seed = probabilities, seed
-        self._before = [np.zeros(len(probabilities), np.int64)]  # turns of each loader before each block
+        self._before = [np.zeros(len(probabilities), np.int64)]  # turns of each source before each block
         self._block: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
 
     def at(self, step: int) -> tuple[int, int]:
-        """(loader, its turn) of `step`; the first turn of a loader is 0."""
+        """(source, its turn) of `step`; the first turn of a source is 0."""
         block, place = divmod(step, _BLOCK)
         while len(self._before) <= block:
             drawn = self._drawn(len(self._before) - 1)
             self._before.append(self._before[-1] + np.bincount(drawn, minlength=len(self._probabilities)))
         drawn = self._drawn(block)
-        loader = int(drawn[place])
-        return loader, int(self._before[block][loader]) + int((drawn[:place] == loader).sum())
+        source = int(drawn[place])
+        return source, int(self._before[block][source]) + int((drawn[:place] == source).sum())
 
     def _drawn(self, block: int) -> NDArray[np.int64]:
         if self._block[0] != block:
@@ -56,7 +56,7 @@ class Schedule:
 
 
 class Order:
-    """Endless batches of one loader; each epoch in its own order, the incomplete last batch dropped.
+    """Endless batches of one source; each epoch in its own order, the incomplete last batch dropped.
 
     Shards are shuffled, and samples within windows of SHUFFLE_WINDOW: nearly a full shuffle, yet neighbouring
     reads stay in few files.
@@ -73,7 +73,7 @@ class Order:
         self._epoch: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
 
     def indices(self, turn: int) -> NDArray[np.int64]:
-        """Samples (batch,) of the `turn`-th batch; past the last one the loader starts again."""
+        """Samples (batch,) of the `turn`-th batch; past the last one the source starts again."""
         epoch, place = divmod(turn, self.n_batches)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._shuffled(epoch))

@@ -23,10 +23,10 @@ def test_shares_are_probabilities(n_batches: list[int], rule: str) -> None:
     assert p.sum() == pytest.approx(1.0)
 
 
-def test_unknown_rules_and_empty_loaders_are_refused() -> None:
+def test_unknown_rules_and_empty_sources_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"unknown mixing rule 'rot'; did you mean 'root'\?"):
         shares([1], "rot")
-    with pytest.raises(ConfigError, match="at least one loader"):
+    with pytest.raises(ConfigError, match="at least one source"):
         shares([])
 
 
@@ -34,9 +34,9 @@ def test_the_schedule_keeps_the_shares_and_counts_turns() -> None:
     schedule = Schedule(shares([1, 4, 9]), seed=3)
     seen = [0, 0, 0]
     for step in range(6000):  # across a block of draws
-        loader, turn = schedule.at(step)
-        assert turn == seen[loader]
-        seen[loader] += 1
+        source, turn = schedule.at(step)
+        assert turn == seen[source]
+        seen[source] += 1
     np.testing.assert_allclose(np.array(seen) / 6000, [1 / 6, 2 / 6, 3 / 6], atol=0.03)
 
 
@@ -55,7 +55,7 @@ def test_an_epoch_has_every_sample_once_and_drops_the_rest() -> None:
     assert set(epoch.tolist()) <= set(range(13))
 
 
-def test_an_exhausted_loader_starts_again_in_another_order() -> None:
+def test_an_exhausted_source_starts_again_in_another_order() -> None:
     order = Order([40], batch=8, seed=0, name="a")
     first = np.concatenate([order.indices(turn) for turn in range(5)])
     second = np.concatenate([order.indices(turn) for turn in range(5, 10)])
