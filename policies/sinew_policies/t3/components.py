@@ -5,7 +5,6 @@ ending in `.pth`. Both may stand in one folder. Loading takes whole components, 
 refused by name and never drawn at random; `extended` adds fresh parts on request.
 """
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -113,7 +112,11 @@ def save(folder: Path | str, network: T3, card: str) -> None:
             f"{root} holds {', '.join(strangers)}, so no network is written over it; name a folder of its own"
         )
     config = network.config
-    partial, former = (root.with_name(f".{root.name}.{word}.{os.getpid()}") for word in ("partial", "former"))
+    partial, former = (root.with_name(f".{root.name}.{word}") for word in ("partial", "former"))
+    if former.exists() and not root.exists():
+        former.replace(root)  # killed between the two renames below
+    for left in (partial, former):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         for sensor in config.sensors:
             state = network.encoders[sensor].state_dict()
