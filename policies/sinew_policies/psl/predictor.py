@@ -15,10 +15,10 @@ from sinew_policies.common.errors import ConfigError, DataError, name_hint
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F32
 from sinew_policies.psl.actions import Action
+from sinew_policies.psl.clip.folding import folded
 from sinew_policies.psl.clip.tokenizer import Tokenizer
 from sinew_policies.psl.config import PSLConfig
 from sinew_policies.psl.network import Observation, PSLPolicy
-from sinew_policies.psl.optimise import folded
 from sinew_policies.psl.resize import resize_and_crop
 from sinew_policies.psl.visual_cache import VisualCache
 from sinew_policies.psl.weights import load_policy
