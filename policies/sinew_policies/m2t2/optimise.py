@@ -1,13 +1,13 @@
-"""Optimiser, learning-rate schedule, weight average and gradient exchange of the training loop."""
+"""Optimiser, learning-rate schedule and weight average of the training loop."""
 
 import math
 from dataclasses import dataclass
-from multiprocessing.synchronize import Barrier
 
 import torch
-from torch import Tensor, nn
+import torch.distributed as dist
+from torch import nn
 
-BARRIER_TIMEOUT_S = 300.0
+from sinew_policies.common.training_processes import together
 
 
 def make_optimiser(network: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -55,42 +55,10 @@ class StepControl:
     progress: float  # of the schedule, 0..1
     stop: bool
 
-
-class GradientMean:
-    """Averages gradients over the processes of one machine through shared memory; no sockets.
-
-    All processes must call `exchange` in the same step; they leave with equal gradients and equal control.
-    """
-
-    def __init__(self, shared: Tensor, control: Tensor, barrier: Barrier, rank: int) -> None:
-        self._shared = shared  # (processes, parameters) in shared memory
-        self._control = control  # (2,) float64 in shared memory
-        self._barrier = barrier
-        self._rank = rank
-
-    def exchange(self, parameters: list[nn.Parameter], control: StepControl) -> StepControl:
-        """Replaces gradients by their mean; returns the first process's control.
-
-        Raises BrokenBarrierError when another process died or did not arrive in time.
-        """
-        mine = self._shared[self._rank]
-        offset = 0
-        for p in parameters:
-            n = p.numel()
-            if p.grad is None:
-                mine[offset : offset + n].zero_()
-            else:
-                mine[offset : offset + n].copy_(p.grad.flatten())
-            offset += n
-        if self._rank == 0:
-            self._control[0], self._control[1] = control.progress, float(control.stop)
-        self._barrier.wait(BARRIER_TIMEOUT_S)
-        mean = self._shared.mean(0)
-        progress, stop = self._control.tolist()
-        self._barrier.wait(BARRIER_TIMEOUT_S)
-        offset = 0
-        for p in parameters:
-            n = p.numel()
-            p.grad = mean[offset : offset + n].view_as(p)
-            offset += n
-        return StepControl(progress, bool(stop))
+    def of_first(self) -> "StepControl":
+        """The first process's, where there are several."""
+        if not together():
+            return self
+        values = torch.tensor([self.progress, self.stop], dtype=torch.float64)
+        dist.broadcast(values, 0)
+        return StepControl(float(values[0]), bool(values[1]))

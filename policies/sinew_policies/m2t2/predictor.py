@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sinew_policies.common import checkpoint
-from sinew_policies.common.errors import CheckpointError, ConfigError, name_hint
+from sinew_policies.common.compute_device import choose_device
+from sinew_policies.common.errors import CheckpointError, ConfigError
 from sinew_policies.common.pointcloud import select, validate_cloud
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F32, GraspSet, PointCloud
@@ -117,15 +118,6 @@ class Predictor:
             cloud=seen,
             stage_ms=clock.laps(),
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """Raises ConfigError for an unknown name and for cuda where there is none."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"unknown device '{name}'; {name_hint(name, ('auto', 'cpu', 'cuda'))}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' was asked for, but torch finds no usable GPU; use 'auto' or 'cpu'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 class _Clock:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from sinew_policies.common import checkpoint
 from sinew_policies.common.compute_device import training_device
+from sinew_policies.common.seeds import checked
 from sinew_policies.common.training_processes import average_gradients, together
 from sinew_policies.common.training_run import interrupts, progress, resume, save_state
 from sinew_policies.m2t2.batches import Batches, Steps, TrainConfig
@@ -34,7 +35,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, network: M2T2Config, loss: LossConfig, rank: int = 0) -> None:
         self._config, self._loss, self._rank = config, loss, rank
         self._device = training_device(config.device)
-        torch.manual_seed(config.seed)  # initial weights only
+        torch.manual_seed(checked(config.seed))  # initial weights only
         self._network = M2T2(network).to(self._device).train()
         self._parameters = [p for p in self._network.parameters() if p.requires_grad]
         self._optimiser = make_optimiser(self._network, config.lr, config.weight_decay)

@@ -24,7 +24,7 @@ from sinew_policies.pearl.iql import IQL, IQLConfig
 from sinew_policies.pearl.policy import Policy
 from sinew_policies.pearl.reward import RewardModel
 from sinew_policies.pearl.reward_scaling import CONTROLS, control_rewards
-from sinew_policies.pearl.training_loop import drive, fingerprint
+from sinew_policies.pearl.training_loop import drive, settings_of
 
 RECORDED = "recorded"
 WEIGHTS_FOLDER = "weights"
@@ -57,13 +57,13 @@ def main(argv: list[str]) -> int:
     training: IQL | Cloning
     if a.method == "cloning":
         cloning = configuration.load(CloningConfig, a.config, a.settings)
-        training, mark = Cloning(data, cloning, a.seed), fingerprint(cloning, a.seed, arrays)
+        training, mark = Cloning(data, cloning, a.seed), settings_of(cloning, a.seed, arrays)
     else:
         rewards = [data.rewards if a.reward == RECORDED else _learned(Path(a.reward), episodes)]
         if a.controls:
             rewards += [control_rewards(name, rewards[0], a.seed) for name in CONTROLS]
         iql = configuration.load(IQLConfig, a.config, a.settings)
-        training, mark = IQL(data, rewards, iql, a.seed), fingerprint(iql, a.seed, [*arrays, *rewards])
+        training, mark = IQL(data, rewards, iql, a.seed), settings_of(iql, a.seed, [*arrays, *rewards])
     console = Console(stderr=True)
     if not drive(training, a.out, mark, training.config.steps, console):
         console.print("interrupted; the same command goes on")

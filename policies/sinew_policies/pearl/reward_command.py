@@ -17,7 +17,7 @@ from sinew_policies.common.episodes import cut
 from sinew_policies.common.report import Metric, Report
 from sinew_policies.pearl import preferences
 from sinew_policies.pearl.reward_training import RewardTraining, RewardTrainingConfig, TrainedReward
-from sinew_policies.pearl.training_loop import drive, fingerprint
+from sinew_policies.pearl.training_loop import drive, settings_of
 
 WEIGHTS_FOLDER = "weights"
 
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     training = RewardTraining(segments, labels.pairs, labels.z, config, a.seed)
     console = Console(stderr=True)
     data: list[NDArray] = [segments.observations, segments.actions, labels.pairs, labels.z]
-    if not drive(training, a.out, fingerprint(config, a.seed, data), config.steps, console):
+    if not drive(training, a.out, settings_of(config, a.seed, data), config.steps, console):
         console.print("interrupted; the same command goes on")
         return 130
     trained = training.result()

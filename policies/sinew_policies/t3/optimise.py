@@ -1,7 +1,6 @@
 """Optimiser, learning rate, freezing, and the exchange between processes."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sinew_policies.common.errors import CheckpointError
+from sinew_policies.common.training_processes import average, together
 from sinew_policies.t3.network import T3
 from sinew_policies.t3.train_config import TrainConfig
 
@@ -64,22 +64,16 @@ def exchange(network: nn.Module, loss: Tensor, stop: bool) -> Exchanged:
 
     All processes must have used the same parts in this step.
     """
-    if not _together():
-        return Exchanged(float(loss.detach()), stop)
-    world = dist.get_world_size()
     used = [p.grad for p in network.parameters() if p.grad is not None]
     used += [b for b in network.buffers() if b.is_floating_point()]
     control = torch.stack([loss.detach().float(), torch.tensor(float(stop), device=loss.device)])
-    flat = torch.cat([t.flatten() for t in [*used, control]])
-    dist.all_reduce(flat)
-    flat /= world
-    _write_back(flat, [*used, control])
+    average([*used, control])
     return Exchanged(float(control[0]), float(control[1]) > 0.0)
 
 
 def check_same_step(step: int, folder: Path) -> None:
     """Raises CheckpointError where the processes would go on from different steps."""
-    if not _together():
+    if not together():
         return
     ends = torch.tensor([step, -step])
     dist.all_reduce(ends, dist.ReduceOp.MAX)
@@ -89,15 +83,3 @@ def check_same_step(step: int, folder: Path) -> None:
             f"the processes of this training would go on from steps {first} and {last}; {folder} must be one "
             "folder that all machines see"
         )
-
-
-def _together() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-@torch.no_grad()
-def _write_back(flat: Tensor, parts: Iterable[Tensor]) -> None:
-    offset = 0
-    for part in parts:
-        part.copy_(flat[offset : offset + part.numel()].view_as(part))
-        offset += part.numel()

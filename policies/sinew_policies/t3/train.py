@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from sinew_policies.common import config as config_files
+from sinew_policies.common.compute_device import DEVICES, choose_device
 from sinew_policies.common.errors import CheckpointError, ConfigError
 from sinew_policies.common.report import Metric, Report, Row, metric_fields
+from sinew_policies.common.training_processes import joined, run_together, started_by_torchrun, torchrun_place
 from sinew_policies.t3.batches import Source, sources_of
 from sinew_policies.t3.config import SIZES
-from sinew_policies.t3.distributed import joined, run_together, started_by_torchrun, torchrun_place
 from sinew_policies.t3.sets import DataSet, open_sets, write_info
 from sinew_policies.t3.starting import starting_network
 from sinew_policies.t3.train_config import FRESH, Shape, Stage, TrainConfig
@@ -56,10 +55,7 @@ def train(config: TrainConfig) -> Trained:
             return _run(trainer)
     trainer = _trainer(config, sources, 0)
     _claim(config, sets)
-    own = partial(_run, trainer)
-    if config.processes == 1:
-        return own()
-    return run_together(config.processes, config.out, own, partial(_run_another, config, sources))
+    return run_together(config.processes, partial(_run, trainer), partial(_run_another, config, sources))
 
 
 def _trainer(config: TrainConfig, sources: Sequence[Source], rank: int) -> Trainer:
@@ -130,8 +126,6 @@ def _main(stage: Stage, argv: Sequence[str]) -> int:
         )
     shape = config_files.decode(Shape, _shape_tree(a.size, a.shape))
     tasks = (a.task,) if stage == "finetune" else getattr(a, "tasks", None)
-    if a.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' was asked for, but torch finds no usable GPU; use --device cpu")
     config = TrainConfig(
         stage,
         a.data,
@@ -156,7 +150,7 @@ def _main(stage: Stage, argv: Sequence[str]) -> int:
         validate_every=a.validate_every,
         processes=a.processes,
         loaders=a.loaders,
-        device=a.device,
+        device=choose_device(a.device).type,
     )
     started = time.monotonic()
     trained = train(config)
@@ -233,7 +227,7 @@ def _parser(stage: Stage) -> argparse.ArgumentParser:
         "--processes", type=int, default=1, help="on this machine (default 1); torchrun for several"
     )
     parser.add_argument("--loaders", type=int, default=0, help="data workers per process (default 0)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="report")
     return parser
 

@@ -16,6 +16,7 @@ from policies.m2t2.boxes import box_scene
 from sinew_policies.common import checkpoint
 from sinew_policies.common.errors import CheckpointError, ConfigError, DataError
 from sinew_policies.common.seeds import stream
+from sinew_policies.common.training_run import STATE_FILE
 from sinew_policies.m2t2.batches import TrainConfig
 from sinew_policies.m2t2.config import M2T2Config
 from sinew_policies.m2t2.dataset import Augmentation, collate, load, make_sample
@@ -23,7 +24,7 @@ from sinew_policies.m2t2.losses import LossConfig, m2t2_loss
 from sinew_policies.m2t2.network import M2T2
 from sinew_policies.m2t2.shards import NO_GRASP, write_shard
 from sinew_policies.m2t2.train import train
-from sinew_policies.m2t2.trainer import STATE_FILE, WEIGHTS_FOLDER
+from sinew_policies.m2t2.trainer import WEIGHTS_FOLDER
 
 NETWORK = replace(
     M2T2Config.small(),

@@ -10,11 +10,11 @@ from sinew_policies.common import episode_hdf5
 from sinew_policies.common.cli import main
 from sinew_policies.common.episodes import Episode, EpisodeSet, whole_episodes
 from sinew_policies.common.seeds import stream
+from sinew_policies.common.training_run import STATE_FILE
 from sinew_policies.pearl import preferences
 from sinew_policies.pearl.policy import Policy
 from sinew_policies.pearl.reward import RewardModel
 from sinew_policies.pearl.reward_training import RewardTraining
-from sinew_policies.pearl.training_loop import STATE_FILE
 
 pytest.importorskip("h5py")
 STEPS = ["steps=40", "hidden=[8]", "batch_pairs=64"]
@@ -86,10 +86,10 @@ def test_interrupted_and_resumed_gives_the_same_weights(files: Path, monkeypatch
 def test_bad_input_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _reward(files, "run") == 0
     assert _reward(files, "run", "--seed", "1") == 2
-    assert "other data, settings or seed" in capsys.readouterr().err
+    assert "'seed: 0' instead of 'seed: 1'" in capsys.readouterr().err
     (files / "run" / STATE_FILE).write_bytes(b"damaged")
     assert _reward(files, "run") == 2
-    assert "it is damaged" in capsys.readouterr().err
+    assert "or is damaged" in capsys.readouterr().err
     assert _policy(files, "p") == 2
     assert "IQL needs --reward" in capsys.readouterr().err
     assert _policy(files, "p", "--method", "cloning", "--controls") == 2

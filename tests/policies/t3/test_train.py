@@ -10,17 +10,10 @@ import pytest
 from policies.t3.touch_sets import SHAPE, write_set
 
 from sinew_policies.common import cli
-from sinew_policies.t3.trainer import BEST_FOLDER, STATE_FILE
+from sinew_policies.common.training_run import STATE_FILE
+from sinew_policies.t3.trainer import BEST_FOLDER
 
 SHAPE_WORDS = ",".join(f"{n}={getattr(SHAPE, n)}" for n in SHAPE.__dataclass_fields__)
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> object:
-    before = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,22 +6,15 @@ import torch
 from policies.t3.touch_sets import SHAPE, write_set
 
 from sinew_policies.common.errors import CheckpointError, ConfigError, DataError
+from sinew_policies.common.training_run import STATE_FILE
 from sinew_policies.t3 import components
 from sinew_policies.t3.network import T3
 from sinew_policies.t3.starting import starting_network
 from sinew_policies.t3.train import SETS_FOLDER, train
 from sinew_policies.t3.train_config import FRESH, TrainConfig
-from sinew_policies.t3.trainer import BEST_FOLDER, LAST_FOLDER, STATE_FILE, TrainingDiverged
+from sinew_policies.t3.trainer import BEST_FOLDER, LAST_FOLDER, TrainingDiverged
 
 PROBE_TASKS = ("cls_cnc", "pose_estimation_3d", "variance_estimation")
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> object:
-    before = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

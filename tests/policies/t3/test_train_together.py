@@ -1,6 +1,5 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +9,6 @@ import pytest
 import torch
 from policies.t3.touch_sets import SHAPE, write_set
 
-from sinew_policies.common.errors import SinewError
 from sinew_policies.t3 import components
 from sinew_policies.t3.train import train
 from sinew_policies.t3.train_config import TrainConfig
@@ -25,38 +23,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     return TrainConfig("supervise", data, Path(), 4, batch=8, shape=SHAPE, lr=1e-3, validate_every=4)
 
 
-@pytest.fixture(autouse=True)
-def _signals() -> object:
-    before = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
-
-
 def test_two_processes_take_the_steps_of_one(config: TrainConfig, tmp_path: Path) -> None:
     assert train(replace(config, out=tmp_path / "one")).finished
     assert train(replace(config, out=tmp_path / "two", processes=2)).finished
     a, b = (components.load(tmp_path / n / LAST_FOLDER).state_dict() for n in ("one", "two"))
     for name in a:
         torch.testing.assert_close(a[name], b[name], atol=2e-5, rtol=1e-3)
-    assert not list((tmp_path / "two").glob(".rendezvous-*"))
-
-
-@pytest.mark.slow
-def test_a_fault_in_another_process_ends_the_run_with_its_message(
-    config: TrainConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    write_set(tmp_path / "data" / "probe", ("cls_cnc",), 8, 8)
-    shard = tmp_path / "data" / "probe" / "train" / "data-000000.tar"
-    content = bytearray(shard.read_bytes())
-    for place in range(len(content)):
-        if content[place : place + 11] == b'"obj_idx": ':
-            content[place + 11 : place + 12] = b"9"
-            break
-    shard.write_bytes(bytes(content))
-    with pytest.raises(SinewError) as caught:
-        train(replace(config, data=tmp_path / "data", out=tmp_path / "out", processes=2))
-    assert "obj_idx is 9" in capfd.readouterr().err + str(caught.value)
 
 
 @pytest.mark.slow
