@@ -4,11 +4,9 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,7 @@ from sinew_sim.evaluation.pearl_reward import (
     judge_rewards,
 )
 from sinew_sim.metaworld.mixture import mixture
+from sinew_sim.worker_pool import worker_pool
 
 STAGES = ("labels", "reward", "policy")
 Progress = Callable[[str, int, int], None]  # what, done, of
@@ -160,12 +159,15 @@ def _results(jobs: Sequence[Job], config: PearlEvalConfig) -> Iterator[StageResu
     if config.workers == 1 or len(jobs) <= 1 or config.stage == "labels":
         yield from map(_judge, jobs)
         return
-    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        try:
-            yield from pool.map(_judge, jobs)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with worker_pool(config.workers) as pool:
+        yield from pool.map(_judge_in_worker, jobs)
+
+
+def _judge_in_worker(job: Job) -> StageResult:
+    import torch
+
+    torch.set_num_threads(1)
+    return _judge(job)
 
 
 def _judge(job: Job) -> StageResult:
@@ -191,12 +193,6 @@ def _episodes(collection: Collection, task: str, seed: int) -> EpisodeSet:
 @cache
 def _labelled(collection: Collection, task: str, seed: int, length: int) -> Labelled:
     return labelled(_episodes(collection, task, seed), length, seed)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _label_metrics(results: Sequence[StageResult], seed: int) -> dict[str, Metric]:

@@ -18,7 +18,7 @@ import numpy as np
 from sinew_policies.common.episodes import EpisodeSet
 from sinew_policies.common.report import Cell, Row, metric_fields, rate
 from sinew_policies.common.seeds import stream
-from sinew_policies.common.types import F64
+from sinew_policies.common.types import F32, F64
 from sinew_policies.pearl.align import AlignConfig, Alignment, align
 from sinew_policies.pearl.cloning import CloningConfig, train_cloning
 from sinew_policies.pearl.iql import IQLConfig, train_policies
@@ -154,7 +154,7 @@ def _labels(trial: Trial, found: Alignment) -> dict[str, PairLabels | None]:
     return labels
 
 
-def _without_transfer(trial: Trial, few: PairLabels, config: RewardTrainingConfig, steps: int) -> F64:
+def _without_transfer(trial: Trial, few: PairLabels, config: RewardTrainingConfig, steps: int) -> F32:
     """Step rewards learnt from the target labels alone: from all of them, for they are too few to hold any out, and
     for as many steps as the oracle's took.
     """

@@ -4,9 +4,9 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import fields
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 from sinew_policies.common import episode_hdf5
@@ -16,6 +16,7 @@ from sinew_sim.metaworld.behaviours import record
 from sinew_sim.metaworld.environment import HORIZON_STEPS, TaskEnvironment
 from sinew_sim.metaworld.mixture import GRADED, QualityMix, kinds
 from sinew_sim.metaworld.tasks import canonical
+from sinew_sim.worker_pool import worker_pool
 
 Progress = Callable[[int, int], None]  # episodes kept, episodes wanted
 _ATTEMPTS = 60  # to play an episode that turns out as its mixture wants
@@ -90,19 +91,13 @@ def _saved_part(part: Path) -> tuple[Episode, ...] | None:
         return None
 
 
-class _Workers:
+class _Workers(ExitStack):
     """Plays episodes here, or in child processes that are started for the first of them."""
 
     def __init__(self, processes: int) -> None:
+        super().__init__()
         self._processes = processes
         self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def record(
         self, task: str, chosen: tuple[str, ...], mix: QualityMix, steps: int, seed: int, first: int
@@ -111,7 +106,7 @@ class _Workers:
         if self._processes == 1:
             return tuple(_play(*job) for job in jobs)
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._processes, mp_context=get_context("spawn"))
+            self._pool = self.enter_context(worker_pool(self._processes))
         futures: list[Future[Episode]] = [self._pool.submit(_play, *job) for job in jobs]
         return tuple(future.result() for future in futures)
 
