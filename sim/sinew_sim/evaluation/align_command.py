@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     _print(console, ranked)
     chosen = best(ranked)
     truth = _scripted(target, places)
+    metrics = _metrics(chosen, truth, segments.episode_index, few, args.seed)
     if args.json:
-        metrics = _metrics(chosen, truth, segments.episode_index, few, args.seed)
         rows = [_row(r) for r in ranked]
         Report("align", args.seed, time.monotonic() - begun, metrics, rows).write(args.json)
     if chosen is None:
@@ -87,6 +87,12 @@ def run(args: argparse.Namespace) -> int:
         f"→ {args.out}",
         highlight=False,
     )
+    if right := metrics.get("label_accuracy"):
+        console.print(
+            f"{right.value:.1%} ({right.low:.1%} to {right.high:.1%}) of them agree with the target's own success "
+            "flags and rewards, which the transfer did not see",
+            highlight=False,
+        )
     return 0
 
 
@@ -195,15 +201,16 @@ def _print(console: "Console", ranked: Sequence[Ranked]) -> None:
     from rich.table import Table
 
     table = Table()
-    for column in ("source", "verdict", "labelled pairs", "structure", "cue", "target labels agree", "why"):
-        table.add_column(column, overflow="fold")
+    for column in ("source", "verdict", "labelled pairs", "structure", "cue", "target labels agree"):
+        table.add_column(column)
     for r in ranked:
         row, a = _row(r), r.alignment
         numbers = [a.coverage, a.sign.structure, a.sign.cue, a.sign.agreement] if a else [float("nan")] * 4
-        table.add_row(
-            r.task, str(row["verdict"]), *("-" if v != v else f"{v:.2f}" for v in numbers), str(row["reason"])
-        )
+        table.add_row(r.task, str(row["verdict"]), *("-" if v != v else f"{v:.2f}" for v in numbers))
     console.print(table)
+    for r in ranked:
+        if reason := _row(r)["reason"]:
+            console.print(f"{r.task}: {reason}", highlight=False)
 
 
 if __name__ == "__main__":
