@@ -20,6 +20,7 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as encode_tensors
 from torch import Tensor, nn
 
+from sinew_policies.common.config import read_yaml
 from sinew_policies.common.errors import CheckpointError, ConfigError, escaped, name_hint
 from sinew_policies.common.inert_pickle import Inert
 from sinew_policies.common.torch_archive import DTYPE_NAMES, DTYPES, read_archive
@@ -252,11 +253,9 @@ def _read_document(root: Path) -> dict[str, Any]:
             )
     path = root / CONFIG
     try:
-        document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as e:  # odd scalars, nesting
-        raise CheckpointError(
-            f"{path} is not readable YAML ({e}); restore the file that came with the weights"
-        ) from e
+        document = read_yaml(path)
+    except ConfigError as e:
+        raise CheckpointError(f"{e}, or restore the file that came with the weights") from e
     weights = document.get("weights") if isinstance(document, dict) else None
     if (
         not isinstance(weights, dict)

@@ -1,6 +1,7 @@
 """`sinew`: each subcommand is a line of this table, and its module is imported only when it is asked for."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             enter_overlay()
         return load(command.target)(rest) or 0
     except SinewError as error:
-        print(f"sinew: {error}", file=sys.stderr)
+        print(f"sinew: {_shown(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -72,10 +73,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None:
+        if error.filename is not None:
+            advice = f"'{_shown(str(error.filename))}'; check the path and its permissions"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            advice = "nothing that was begun is half-written; free some space and give the command again"
+        else:
             raise  # no path to name: a fault of ours
-        print(f"sinew: {error.strerror}: '{error.filename}'; check the path and its permissions", file=sys.stderr)
+        print(f"sinew: {error.strerror}: {advice}", file=sys.stderr)
         return 2
+
+
+def _shown(text: str) -> str:
+    """Names from strangers' files cannot steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def resolve(words: Sequence[str]) -> tuple[str, list[str]]:

@@ -18,6 +18,8 @@ from sinew_policies.common.errors import ConfigError, name_hint
 ConfigT = TypeVar("ConfigT")
 Tree = Mapping[str, Any]
 
+_MAX_BYTES = 1 << 18
+
 # PyYAML's own, what odd scalars raise while they are converted, and deep nesting.
 _YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 
@@ -87,13 +89,33 @@ def check_names(config_type: type, tree: Tree, source: str, prefix: str = "") ->
             check_names(kind, value, source, f"{prefix}{name}.")
 
 
-def _read(file: Path) -> Tree:
+def read_yaml(file: Path) -> Any:
+    """Plain values. Raises ConfigError for a file that is missing, not YAML, or made to fill the memory."""
+    if file.exists() and not file.is_file():  # a pipe would keep us waiting
+        raise ConfigError(f"configuration {file} is a folder or a device; name a file")
     try:
-        tree = yaml.safe_load(file.read_text())
+        with file.open("rb") as opened:
+            text = opened.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ConfigError(f"configuration {file} has over {_MAX_BYTES} bytes; expected a short text")
+        return yaml.load(text, _WithoutAliases)
     except OSError as error:
         raise ConfigError(f"cannot read configuration {file} ({error.strerror}); check the path") from error
     except _YAML_FAULTS as error:
-        raise ConfigError(f"{file} is not YAML: {error}") from error
+        raise ConfigError(f"{file} is not readable YAML ({error}); correct it") from error
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """A few lines of aliases to aliases can stand for more values than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias, *name, stands in place of a value; write the value out")
+        return super().compose_node(parent, index)
+
+
+def _read(file: Path) -> Tree:
+    tree = read_yaml(file)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -114,7 +136,7 @@ def _apply(config_type: type, tree: dict[str, Any], override: str) -> None:
         place[group] = dict(place.get(group, {}))
         place = place[group]
     try:
-        place[name] = yaml.safe_load(text)
+        place[name] = yaml.load(text, _WithoutAliases)
     except _YAML_FAULTS as error:
         raise ConfigError(f"the value of '{override[:200]}' is not YAML: {error}") from error
 

@@ -13,6 +13,7 @@ from sinew_policies.common import checkpoint
 from sinew_policies.common.compute_device import training_device
 from sinew_policies.common.config import to_yaml
 from sinew_policies.common.errors import ConfigError
+from sinew_policies.common.seeds import checked
 from sinew_policies.common.training_processes import average_gradients
 from sinew_policies.common.training_run import interrupts, progress, resume, save_state
 from sinew_policies.psl.actor_critic import ActorCritic
@@ -78,7 +79,7 @@ class Trainer:
         self._config, self._workers = config, workers
         device = training_device(config.device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)  # initial weights only
+            torch.manual_seed(checked(config.seed))  # initial weights only
             self.network = make_network().to(device).train()
         workers.broadcast(self.network)
         self._collector = Collector(make_environment(workers.rank), self.network, config.seed, workers.rank, device)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from sinew_policies.common.errors import CheckpointError, ConfigError, name_hint
+from sinew_policies.common.seeds import checked
 from sinew_policies.t3 import components
 from sinew_policies.t3.config import HeadConfig, T3Config, published_head
 from sinew_policies.t3.network import T3
@@ -18,7 +19,7 @@ def starting_network(config: TrainConfig, sensors: tuple[str, ...], heads: tuple
     """
     if config.start is None:
         shape, masking = config.shape, config.masking
-        torch.manual_seed(config.seed)
+        torch.manual_seed(checked(config.seed))
         named = {name: _head(name, config) for name in heads}
         return T3(T3Config(shape.encoder(masking), shape.trunk(), sensors, named))
     there = components.contents(config.start)

@@ -1,5 +1,6 @@
 """What a training of T3 is told."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,10 @@ class Shape:
     recon_depth: int = 8
     recon_heads: int = 16
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout is {self.dropout}; expected a share from 0 to below 1")
 
     @staticmethod
     def of_size(size: str) -> "Shape":
@@ -104,18 +109,23 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "lr", "limit_samples", "processes", "validate_every", "validation_batches"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} is {value}; expected more than 0")
-        for name in ("seed", "loaders", "unfreeze_at", "weight_decay"):
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}; expected a finite number above 0")
+        for name in ("seed", "loaders", "unfreeze_at", "other_lr_scale", "weight_decay"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigError(f"{name} is {value}; expected 0 or more")
+            if value is not None and not 0 <= value < math.inf:
+                raise ConfigError(f"{name} is {value}; expected a finite number, 0 or more")
         if self.mix not in RULES:
             raise ConfigError(f"unknown mixing rule '{self.mix}'; {name_hint(self.mix, RULES)}")
         if self.batch % self.processes:
             raise ConfigError(f"batch {self.batch} does not divide by {self.processes} processes")
         if self.stage == "finetune" and (self.tasks is None or len(self.tasks) != 1):
             raise ConfigError("finetune trains one head; name it with --task")
+        if self.encoder_from is not None and self.start is None:
+            raise ConfigError(
+                f"encoder_from is '{self.encoder_from}', which is of use with components to start from: name them "
+                "with --from"
+            )
         frozen = self.freeze_encoder or self.freeze_trunk
         if self.unfreeze_at is not None and not frozen:
             raise ConfigError("unfreeze_at is given, but nothing is frozen; freeze the encoder, the trunk or both")

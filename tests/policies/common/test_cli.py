@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sinew_policies.common import cli
-from sinew_policies.common.errors import ConfigError, MissingExtra
+from sinew_policies.common.errors import ConfigError, DataError, MissingExtra
 
 
 def test_longer_names_come_before_shorter_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +74,27 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_remedy(
     out = tmp_path / "file" / "out"
     assert cli.main(["datagen", "touch", "--out", str(out), "--samples", "5"]) == 2
     assert f"Not a directory: '{out}'; check the path and its permissions" in capsys.readouterr().err
+
+
+def test_a_strangers_name_cannot_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_: object) -> int:
+        raise DataError("entry '\x1b[2J\ud800' is damaged\nsecond line")
+
+    monkeypatch.setattr(cli, "load", lambda _: read)
+    assert cli.main(["doctor"]) == 2
+    assert capsys.readouterr().err == "sinew: entry '\\x1b[2J\\ud800' is damaged\nsecond line\n"
+
+
+def test_a_full_disk_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(_: object) -> int:
+        with Path("/dev/full").open("w") as file:
+            file.write("x")
+        return 0
+
+    monkeypatch.setattr(cli, "load", lambda _: write)
+    assert cli.main(["doctor"]) == 2
+    assert capsys.readouterr().err.startswith("sinew: No space left on device: ")

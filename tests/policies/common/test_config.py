@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,9 +60,9 @@ def test_what_is_saved_is_read_back_equal(tmp_path_factory: pytest.TempPathFacto
         ("steps: many", [], "steps.*many"),
         ("steps: 0", [], "steps is 0; expected at least 1"),
         ("- 1", [], "holds a list; expected names with values"),
-        ("a: [", [], "is not YAML"),
-        ("[\n" * 20_000, [], r"c\.yaml is not YAML"),
-        ("steps: 9999-99-99", [], r"c\.yaml is not YAML"),
+        ("a: [", [], "is not readable YAML"),
+        ("[\n" * 20_000, [], r"c\.yaml is not readable YAML"),
+        ("steps: 9999-99-99", [], r"c\.yaml is not readable YAML"),
         ("", ["steps=" + "[" * 700], r"value of 'steps=\[+' is not YAML"),
         ("", ["optimizer.lr=1"], r"no setting 'optimizer.lr'; did you mean 'optimiser.lr'\?"),
         ("", ["steps"], "override 'steps' has no '='"),
@@ -77,3 +78,22 @@ def test_a_mistake_is_named_with_the_nearest_setting(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read configuration .*none.yaml"):
         config.load(Training, tmp_path / "none.yaml")
+
+
+def test_aliases_that_stand_for_endless_values_are_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 60))]
+    bomb = "\n".join(f"  {line}" for line in lines)
+    for text in (f"steps:\n{bomb}\n", f"optimiser:\n  betas: {{\n{bomb.replace(chr(10), ',' + chr(10))}\n  }}\n"):
+        with pytest.raises(ConfigError, match=r"c\.yaml is not readable YAML \(an alias.*write the value out"):
+            config.load(Training, write(tmp_path, text))
+
+
+def test_files_that_are_no_short_text_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match=r"pipe\.yaml is a folder or a device"):
+        config.load(Training, tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match=r"c\.yaml has over \d+ bytes; expected a short text"):
+        config.load(Training, write(tmp_path, "#" * 300_000))
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ConfigError, match=r"c\.yaml is not readable YAML"):
+        config.load(Training, tmp_path / "c.yaml")

@@ -12,6 +12,7 @@ def test_same_name_same_numbers_other_name_other_numbers() -> None:
     assert a != c
 
 
-def test_a_negative_seed_is_refused_with_its_value() -> None:
-    with pytest.raises(ConfigError, match="seed is -1; expected 0 or more"):
-        stream(-1, "scene")
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_nothing_can_start_from_is_refused_with_its_value(seed: int) -> None:
+    with pytest.raises(ConfigError, match=rf"seed is {seed}; expected 0 to 2\^63 - 1"):
+        stream(seed, "scene")
