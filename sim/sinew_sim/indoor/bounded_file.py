@@ -15,6 +15,8 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
 
     Raises DataError naming the file where it is missing, damaged or larger.
     """
+    if path.exists() and not path.is_file():  # a pipe would keep us waiting
+        raise DataError(f"{path} is a folder or a device; expected a readable file")
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"

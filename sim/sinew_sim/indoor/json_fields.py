@@ -14,7 +14,7 @@ Vec3 = tuple[float, float, float]
 Quat = tuple[float, float, float, float]  # xyzw
 
 MAX_BYTES = 512 * MEBIBYTE
-MAX_VALUES = 40_000_000  # of about 60 bytes each once parsed: a small file can ask for a lot of memory
+MAX_VALUES = 15_000_000  # of 60 to 110 bytes each once parsed: a small file can ask for a lot of memory
 _T = TypeVar("_T")
 
 

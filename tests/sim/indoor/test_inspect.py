@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_other_paths_are_explained(
     status, out = _inspect(capsys, tmp_path / name)
     assert status == 2
     assert words in out
+
+
+def test_a_pipe_does_not_keep_the_reader_waiting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "x.json")
+    status, out = _inspect(capsys, tmp_path / "x.json")
+    assert status == 2
+    assert "is a folder or a device" in out
 
 
 def test_names_in_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
