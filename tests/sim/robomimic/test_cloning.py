@@ -1,6 +1,7 @@
 """robomimic trains on the files that we write; what it cannot train on is refused before it starts."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sinew_policies.common.errors import ConfigError, DataError, MissingExtra
 
 pytest.importorskip("robomimic")
 
-from sinew_sim.robomimic import torchvision_stand_in
+from sinew_sim.robomimic import cloning, torchvision_stand_in
 from sinew_sim.robomimic.cloning import Request, train
 
 
@@ -60,6 +61,32 @@ def test_bad_files_are_refused_before_robomimic_starts(data: Path, tmp_path: Pat
     assert not out.exists()
     with pytest.raises(ConfigError, match="epochs 0"):
         Request(str(data), str(out), epochs=0)
+
+
+def test_a_file_that_kills_libhdf5_is_named_and_never_reaches_robomimic(data: Path, tmp_path: Path) -> None:
+    content = bytearray(data.read_bytes())
+    content[content.index(b"env_args") + 17] = 118  # its type: no longer text
+    data.write_bytes(content)
+    with pytest.raises(DataError, match=r"made\.hdf5: .*damaged"):
+        train(Request(str(data), str(tmp_path / "bc")))
+    assert not (tmp_path / "bc").exists()
+
+
+def test_robomimic_opens_a_copy_that_we_wrote(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of robomimic's process: a copy of what it was given."""
+    python, given = tmp_path / "python", tmp_path / "given.hdf5"
+    python.write_text(f'#!/bin/sh\ncp "$4" {given}\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(cloning.sys, "executable", str(python))
+    monkeypatch.setattr(cloning.episode_hdf5, "read", partial(episode_hdf5.read, trusted=True))
+    with pytest.raises(DataError, match="robomimic stopped after 0 of 20 epochs"):
+        train(Request(str(data), str(tmp_path / "bc"), mask="train"))
+    copied, original = episode_hdf5.read(given, trusted=True), episode_hdf5.read(data, "train", trusted=True)
+    assert given.read_bytes() != data.read_bytes()
+    for a, b in zip(copied.episodes, original.episodes, strict=True):
+        np.testing.assert_array_equal(a.observations, b.observations)
+        np.testing.assert_array_equal(a.actions, b.actions)
+    assert sorted(p.name for p in (tmp_path / "bc").iterdir()) == ["request.json", "train.log"]
 
 
 def test_the_stand_in_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
