@@ -1,16 +1,13 @@
 """Reads the recorded M2T2 cases: configuration, weights by rule, inputs, expected values, tolerances."""
 
-import hashlib
-import json
-import os
 import zlib
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from parity.recorded import oracle_folder, read_arrays, read_json, weights_for
 
 from sinew_policies.m2t2.config import M2T2Config
 from sinew_policies.m2t2.losses import LossConfig
@@ -23,15 +20,12 @@ LOSS_RTOL = 1e-3
 POSES_MAY_DISAGREE = {"fine": 0.0, "coarse": 1e-3}
 
 
-def oracle_folder() -> Path:
-    default = Path(__file__).parents[1] / "data" / "oracles"
-    return Path(os.environ.get("SINEW_ORACLES", default)) / "m2t2"
+FOLDER = oracle_folder("m2t2")
 
 
 def case_kinds() -> dict[Path, str]:
     """Every case folder and its kind, 'inference' or 'loss'."""
-    found = sorted(oracle_folder().glob("*/config.json"))
-    return {p.parent: json.loads(p.read_text())["kind"] for p in found}
+    return {p.parent: read_json(p)["kind"] for p in sorted(FOLDER.glob("*/config.json"))}
 
 
 @dataclass(frozen=True)
@@ -56,15 +50,14 @@ STRIDES = {
 class Case:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.raw = json.loads((folder / "config.json").read_text())
+        self.raw = read_json(folder / "config.json")
         self.config = _config(self.raw)
         self.strides = STRIDES[self.raw.get("subsampling", "fine")]
-        with np.load(folder / "inputs.npz", allow_pickle=False) as data:
-            self.inputs = {k: data[k] for k in data.files}
+        self.inputs = read_arrays(folder / "inputs.npz")
 
     def network(self) -> M2T2:
         net = M2T2(self.config)
-        net.load_state_dict(weights_for(self.raw["weights"], self.folder.parent), strict=True)
+        net.load_state_dict(weights_for(self.raw["weights"], [self.folder.parent], weight_by_rule), strict=True)
         return net.eval()
 
     def scene(self, prefix: str = "") -> SceneInput:
@@ -80,32 +73,7 @@ class Case:
         )
 
 
-def weights_for(wanted: dict, folder: Path) -> dict[str, torch.Tensor]:
-    """State dict of the index beside the case folders that reproduces count, elements and sha256."""
-    tried = []
-    for path in sorted(folder.glob("weights_index*.json")):
-        index = json.loads(path.read_text())
-        floats = sum(int(np.prod(s)) for d, s in index.values() if d.startswith("float"))
-        tried.append((path.name, len(index), floats))
-        if (len(index), floats) == (wanted["count"], wanted["elements"]):
-            state, digest = _make_weights(path)
-            if digest == wanted["sha256"]:
-                return state
-    raise AssertionError(f"no index reproduces {wanted['count']} tensors, {wanted['elements']} floats: {tried}")
-
-
-@cache
-def _make_weights(index_path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    state, digest = {}, hashlib.sha256()
-    for name, (dtype, shape) in sorted(json.loads(index_path.read_text()).items()):
-        value = weight_by_rule(name, tuple(shape))
-        state[name] = torch.from_numpy(value)
-        if dtype.startswith("float"):
-            digest.update(value.astype("<f4").tobytes())
-    return state, digest.hexdigest()
-
-
-def weight_by_rule(name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+def weight_by_rule(name: str, kind: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
     parts = name.split(".")
     if parts[-1] == "num_batches_tracked":
         return np.zeros(shape, np.int64)

@@ -1,8 +1,5 @@
 """Reads the recorded PSL cases: configuration, weights by rule, inputs, expected values, tolerances."""
 
-import hashlib
-import json
-import os
 import zlib
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from parity.recorded import Arrays, oracle_folder, read_arrays, read_json, weights_for
 
 from sinew_policies.psl.config import ClipConfig, PSLConfig
 from sinew_policies.psl.network import PSLPolicy
@@ -30,17 +28,13 @@ ATOL = {
 
 _CLIP, _TOWER = "net.visual_encoder.", "net.visual_encoder.visual."
 
-Arrays = dict[str, NDArray[np.generic]]
 
-
-def oracle_folder() -> Path:
-    default = Path(__file__).parents[1] / "data" / "oracles"
-    return Path(os.environ.get("SINEW_ORACLES", default)) / "psl"
+FOLDER = oracle_folder("psl")
 
 
 def case_folders() -> list[Path]:
     """The folder itself and every folder below it that describes a case."""
-    return sorted(p.parent for p in oracle_folder().rglob("config.json"))
+    return sorted(p.parent for p in FOLDER.rglob("config.json"))
 
 
 @dataclass(frozen=True)
@@ -53,8 +47,7 @@ class Case:
 
     @staticmethod
     def read(folder: Path) -> "Case":
-        raw = json.loads((folder / "config.json").read_text())
-        return Case(folder, raw, read_arrays(folder / "inputs.npz"))
+        return Case(folder, read_json(folder / "config.json"), read_arrays(folder / "inputs.npz"))
 
     @property
     def recordings(self) -> dict[str, bool]:
@@ -72,15 +65,11 @@ class Case:
         return frames.astype(np.uint8)
 
 
-def read_arrays(file: Path) -> Arrays:
-    with np.load(file, allow_pickle=False) as data:
-        return {k: data[k] for k in data.files}
-
-
 @cache
 def _network(folder: Path, antialias: bool) -> PSLPolicy:
-    raw = json.loads((folder / "config.json").read_text())
-    state = weights_for(raw["weights"], folder)
+    raw = read_json(folder / "config.json")
+    places = (folder, *folder.parents[: len(folder.relative_to(FOLDER.parent).parts)])
+    state = weights_for(raw["weights"], places, weight_by_rule, _is_needed)
     policy = PSLPolicy(_config(raw, state, antialias))
     text = {k for k in policy.state_dict() if k.startswith(_CLIP) and not k.startswith(_TOWER)}
     if not text & state.keys():  # an index may leave out the text tower, which these recordings do not involve
@@ -89,40 +78,11 @@ def _network(folder: Path, antialias: bool) -> PSLPolicy:
     return policy.eval()
 
 
-def weights_for(wanted: dict, folder: Path) -> dict[str, torch.Tensor]:
-    """State dict of an index in the case's folder, or one above it, that reproduces count, elements and hashes."""
-    tried = []
-    for place in (folder, *folder.parents[: len(folder.relative_to(oracle_folder().parent).parts)]):
-        for path in sorted(place.glob("weights_index*.json")):
-            index = json.loads(path.read_text())
-            elements = sum(int(np.prod(s)) for _, s in index.values())
-            tried.append((str(path), len(index), elements))
-            if (len(index), elements) == (wanted["count"], wanted["elements"]):
-                state, digest, needed = _make_weights(path)
-                if digest == wanted["sha256"] and needed == wanted.get("sha256_needed", needed):
-                    for name, first in wanted["check"].items():
-                        np.testing.assert_allclose(state[name].flatten()[: len(first)], first, rtol=1e-6)
-                    return state
-    raise AssertionError(
-        f"no index reproduces {wanted['count']} tensors, {wanted['elements']} numbers and their hashes: {tried}"
-    )
+def _is_needed(name: str) -> bool:
+    return not name.startswith(_CLIP) or name.startswith(_TOWER)
 
 
-@cache
-def _make_weights(index_path: Path) -> tuple[dict[str, torch.Tensor], str, str]:
-    state, everything, needed = {}, hashlib.sha256(), hashlib.sha256()
-    for name, (dtype, shape) in sorted(json.loads(index_path.read_text()).items()):
-        value = weight_by_rule(name, tuple(shape))
-        state[name] = torch.from_numpy(value)
-        if dtype.startswith("float"):
-            content = value.astype("<f4", copy=False).tobytes()
-            everything.update(content)
-            if not name.startswith(_CLIP) or name.startswith(_TOWER):
-                needed.update(content)
-    return state, everything.hexdigest(), needed.hexdigest()
-
-
-def weight_by_rule(name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+def weight_by_rule(name: str, kind: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
     leaf = name.rpartition(".")[2]
     if leaf == "num_batches_tracked":
         return np.zeros(shape, np.int64)

@@ -1,17 +1,15 @@
 """Reads the recorded T3 cases: configuration, weights by rule, inputs, expected values, tolerances."""
 
-import hashlib
-import json
-import os
 import zlib
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from parity.recorded import Arrays, draw, fits, oracle_folder, read_arrays, read_json
 from torch import Tensor
 
 from sinew_policies.t3.config import EncoderConfig, HeadConfig, T3Config, TrunkConfig
@@ -25,8 +23,6 @@ from sinew_policies.t3.preprocess import (
     Preprocessing,
     preprocess_batch,
 )
-
-Arrays = dict[str, NDArray[np.generic]]
 
 GRADIENT_RTOL = 1e-3
 PREPROCESSING_ATOL = 1e-6
@@ -45,23 +41,11 @@ class Tolerance:
     rtol: float
 
 
-def oracle_folder() -> Path:
-    default = Path(__file__).parents[1] / "data" / "oracles"
-    return Path(os.environ.get("SINEW_ORACLES", default)) / "t3"
+FOLDER = oracle_folder("t3")
 
 
 def config_files() -> list[Path]:
-    return sorted(oracle_folder().rglob(f"*{_CONFIG}"))
-
-
-def read_json(file: Path) -> dict:
-    return json.loads(file.read_text())
-
-
-@cache
-def read_npz(file: Path) -> Arrays:
-    with np.load(file, allow_pickle=False) as data:
-        return {k: data[k] for k in data.files}
+    return sorted(FOLDER.rglob(f"*{_CONFIG}"))
 
 
 class Case:
@@ -104,16 +88,16 @@ class Case:
     def outputs(self) -> Arrays:
         """Expected values; those of reconstructions stand under the case's name in a file of any name."""
         if not self.reconstructs:
-            return read_npz(self.path("outputs.npz"))
+            return read_arrays(self.path("outputs.npz"))
         prefix = f"{self.raw['case']}|"
-        found = [f for f in sorted(self.folder.glob("*outputs.npz")) if f"{prefix}noise" in read_npz(f)]
+        found = [f for f in sorted(self.folder.glob("*outputs.npz")) if f"{prefix}noise" in read_arrays(f)]
         assert found, f"no *outputs.npz in {self.folder} holds '{prefix}noise'"
         nearest = max(found, key=lambda f: _common_letters(f.name, self.file.name))
-        return {k.removeprefix(prefix): v for k, v in read_npz(nearest).items() if k.startswith(prefix)}
+        return {k.removeprefix(prefix): v for k, v in read_arrays(nearest).items() if k.startswith(prefix)}
 
 
 def raw_images(folder: Path) -> list[NDArray[np.uint8]]:
-    images = read_npz(folder / "inputs.npz")
+    images = read_arrays(folder / "inputs.npz")
     names = sorted(images, key=lambda name: int(name.rpartition("_")[2]))
     return [images[name].astype(np.uint8, casting="no") for name in names]
 
@@ -130,28 +114,15 @@ def preprocessing(folder: Path, sensor: str, *first: Path) -> Preprocessing:
 
 def weights_by_rule(index: dict, wanted: dict) -> dict[str, Tensor]:
     """State dict drawn as the README says, after checking count, elements, check values and sha256."""
-    seed = int(wanted.get("seed", _RULE_SEED))
-    state: dict[str, Tensor] = {}
-    digest, elements, drawn = hashlib.sha256(), 0, 0
-    for name, (kind, shape) in sorted(index.items()):
-        if kind == "fixed":
-            state[name] = sine_cosine_table(round((shape[1] - 1) ** 0.5), shape[2])
-            continue
-        value = _drawn(name, tuple(shape), seed)
-        state[name] = torch.from_numpy(value)
-        if kind == "float32":
-            digest.update(value.astype("<f4").tobytes())
-            elements += value.size
-            drawn += 1
-    assert len(index) == wanted["count"]
-    assert wanted["elements"] in (elements, sum(t.numel() for t in state.values()))
-    for name, first in wanted["check"].items():
-        np.testing.assert_array_equal(state[name].flatten()[: len(first)].numpy(), np.array(first, np.float32))
-    assert digest.hexdigest() == wanted["sha256"], f"the rule made {drawn} tensors with another sha256"
-    return state
+    assert fits(index, wanted)
+    drawn = draw(index, partial(_drawn, seed=int(wanted.get("seed", _RULE_SEED))))
+    drawn.check(wanted)
+    return drawn.state
 
 
-def _drawn(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.generic]:
+def _drawn(name: str, kind: str, shape: tuple[int, ...], *, seed: int) -> NDArray[np.generic]:
+    if kind == "fixed":
+        return sine_cosine_table(round((shape[1] - 1) ** 0.5), shape[2]).numpy()
     leaf = name.rpartition(".")[2]
     if leaf == "num_batches_tracked":
         return np.zeros(shape, np.int64)

@@ -12,21 +12,20 @@ import torch
 from numpy.typing import NDArray
 from parity.m2t2_oracle import (
     ATOL,
+    FOLDER,
     LOSS_RTOL,
     POSES_MAY_DISAGREE,
     Case,
     case_kinds,
     loss_batch,
     loss_config,
-    oracle_folder,
 )
+from parity.recorded import Arrays, read_arrays
 
 from sinew_policies.m2t2.decode import decode_grasps, decode_placements, kept_queries
 from sinew_policies.m2t2.losses import LossResult, m2t2_loss
 from sinew_policies.m2t2.neighbours import LevelNeighbours
 from sinew_policies.m2t2.network import M2T2, M2T2Output
-
-Arrays = dict[str, NDArray[np.generic]]
 
 
 @cache
@@ -35,8 +34,7 @@ def recorded(folder: Path) -> tuple[Case, M2T2, M2T2Output, Arrays]:
     network = case.network()
     with torch.no_grad():
         output = network(case.scene())
-    with np.load(folder / "outputs.npz", allow_pickle=False) as data:
-        return case, network, output, {k: data[k] for k in data.files}
+    return case, network, output, read_arrays(folder / "outputs.npz")
 
 
 def check_indices_are_exact(folder: Path) -> None:
@@ -177,14 +175,13 @@ def check_gradients(folder: Path, block: str) -> None:
     for name, norm in norms.items():
         # Gradients that vanish by symmetry are rounding noise of their surroundings.
         assert gradients[name].norm().item() == pytest.approx(norm, rel=LOSS_RTOL, abs=1e-6 * total), name
-    with np.load(folder / "grad_samples.npz", allow_pickle=False) as samples:
-        keys = [k for k in samples.files if k.startswith(f"{block}|")]
-        assert keys
-        for key in keys:
-            flat = gradients[key.split("|", 1)[1]].flatten()
-            got = flat[:: max(1, len(flat) // 64)][:64].numpy()
-            scale = np.abs(samples[key]).max()
-            np.testing.assert_allclose(got, samples[key], rtol=LOSS_RTOL, atol=LOSS_RTOL * scale, err_msg=key)
+    samples = {k: v for k, v in read_arrays(folder / "grad_samples.npz").items() if k.startswith(f"{block}|")}
+    assert samples
+    for key, sample in samples.items():
+        flat = gradients[key.split("|", 1)[1]].flatten()
+        got = flat[:: max(1, len(flat) // 64)][:64].numpy()
+        scale = np.abs(sample).max()
+        np.testing.assert_allclose(got, sample, rtol=LOSS_RTOL, atol=LOSS_RTOL * scale, err_msg=key)
 
 
 def check_poses(
@@ -229,7 +226,7 @@ def case_id(value: Path | Callable[[Path], None]) -> str:
 
 def test_there_are_cases_and_all_are_of_a_known_kind() -> None:
     kinds = case_kinds()
-    assert kinds, f"no case under {oracle_folder()}"
+    assert kinds, f"no case under {FOLDER}"
     assert set(kinds.values()) <= set(CHECKS)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.psl_oracle import ATOL, Arrays, Case, case_folders, oracle_folder, read_arrays
+from parity.psl_oracle import ATOL, FOLDER, Case, case_folders
+from parity.recorded import Arrays, read_arrays
 
 from sinew_policies.psl.network import Observation, PolicyOutput
 from sinew_policies.psl.predictor import Predictor
@@ -134,10 +135,10 @@ CHECKS: list[Callable[[Path], None]] = [
 
 def test_there_are_cases_and_each_has_recordings() -> None:
     cases = case_folders()
-    assert cases, f"no case under {oracle_folder()}"
+    assert cases, f"no case under {FOLDER}"
     for folder in cases:
         assert Case.read(folder).recordings, f"{folder} names no recording"
-    assert any((folder / RESIZED).exists() for folder in cases), f"no {RESIZED} under {oracle_folder()}"
+    assert any((folder / RESIZED).exists() for folder in cases), f"no {RESIZED} under {FOLDER}"
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from parity.recorded import Arrays, read_arrays, read_json
 from parity.t3_oracle import (
+    FOLDER,
     GRADIENT_RTOL,
     POSE_ATOL,
     PREPROCESSING_ATOL,
-    Arrays,
     Case,
     config_files,
-    oracle_folder,
     preprocessing,
     raw_images,
-    read_json,
-    read_npz,
 )
 from torch import Tensor
 
@@ -169,7 +167,7 @@ def check_reconstruction(file: Path) -> None:
 
 
 def check_preprocessing(file: Path) -> None:
-    images, want = raw_images(file.parent), read_npz(file)
+    images, want = raw_images(file.parent), read_arrays(file)
     assert want
     for name in want:
         kind, _, sensor = name.partition("|")
@@ -184,14 +182,14 @@ def check_preprocessing(file: Path) -> None:
 
 
 def check_position_resize(file: Path) -> None:
-    want = read_npz(file)
+    want = read_arrays(file)
     grid = round((want["dst"].shape[1] - 1) ** 0.5)
     got = resize_positions(torch.from_numpy(want["src"]), grid)
     np.testing.assert_allclose(got, want["dst"], atol=2e-5, rtol=1e-4)
 
 
 def check_pose_arithmetic(file: Path) -> None:
-    want = read_npz(file)
+    want = read_arrays(file)
     norm = pose.LabelNorm(tuple(want["mean"]), tuple(want["std"]))
     delta = pose.delta_d9(want["pose_a"], want["pose_b"])
     rotations = pose.rotation_from_columns(want["pred"][:, 3:])
@@ -235,7 +233,7 @@ def checks() -> list[tuple[Path, Callable[[Path], None]]]:
         found += [(file, c) for c in (check_outputs, check_whole_network_equals_its_parts, check_norm_epsilons)]
         found += [(file, c) for suffix, c in OPTIONAL_CHECKS.items() if sibling(file, suffix).is_file()]
     for suffix, check in FILE_CHECKS.items():
-        found += [(file, check) for file in sorted(oracle_folder().rglob(f"*{suffix}"))]
+        found += [(file, check) for file in sorted(FOLDER.rglob(f"*{suffix}"))]
     return found
 
 
@@ -245,12 +243,12 @@ def sibling(config_file: Path, suffix: str) -> Path:
 
 def check_id(value: object) -> str:
     if isinstance(value, Path):
-        return str(value.relative_to(oracle_folder()).with_suffix(""))
+        return str(value.relative_to(FOLDER).with_suffix(""))
     return getattr(value, "__name__", "")
 
 
 def test_there_are_cases() -> None:
-    assert config_files(), f"no *_config.json under {oracle_folder()}"
+    assert config_files(), f"no *_config.json under {FOLDER}"
     assert checks()
 
 
@@ -261,8 +259,8 @@ def test_every_recorded_result_belongs_to_a_case() -> None:
         read |= {case.path(suffix) for suffix in ("outputs.npz", *OPTIONAL_CHECKS)}
         if case.reconstructs:
             noise = f"{case.raw['case']}|noise"
-            read |= {f for f in file.parent.glob("*outputs.npz") if noise in read_npz(f)}
-    recorded = {f for suffix in ("outputs.npz", *OPTIONAL_CHECKS) for f in oracle_folder().rglob(f"*{suffix}")}
+            read |= {f for f in file.parent.glob("*outputs.npz") if noise in read_arrays(f)}
+    recorded = {f for suffix in ("outputs.npz", *OPTIONAL_CHECKS) for f in FOLDER.rglob(f"*{suffix}")}
     assert not sorted(recorded - read)
 
 

@@ -1,7 +1,7 @@
 """Forward passes of the small and of the published network, beside the same network on plain torch points."""
 
 import torch
-from bench.m2t2.timing import Timed, timed
+from bench.timing import Timed, timed
 
 from sinew_policies.m2t2 import neighbours
 from sinew_policies.m2t2.config import M2T2Config

@@ -1,7 +1,7 @@
 """Point operations at the published sizes beside plain torch, and whether both choose the same."""
 
 import torch
-from bench.m2t2.timing import Timed, timed
+from bench.timing import Timed, timed
 
 from sinew_policies.m2t2.pointops import ball_query, furthest_point_sample, reference, three_nn
 

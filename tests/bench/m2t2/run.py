@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from bench.m2t2 import forwards, point_ops, stages
 from bench.m2t2.scene import expose
-from bench.m2t2.timing import Timed
+from bench.timing import Timed
 from rich.console import Console
 from rich.table import Table
 
@@ -61,7 +61,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     _print(results, args.threads)
     if args.json is not None:
-        metrics = {r.key: r.median for r in results if "torch" not in r.group}
+        metrics = {r.key: r.wall for r in results if "torch" not in r.group}
         command = f"tests/bench/m2t2 --seed {args.seed} --repeats {args.repeats} --threads {args.threads}"
         Report(command, args.seed, seconds, metrics, [r.row() for r in results]).write(args.json)
 
@@ -74,14 +74,14 @@ def _print(results: list[Timed], threads: int) -> None:
     group = ""
     for r in (r for r in results if "torch" not in r.group):
         other = plain.get((r.group, r.name))
-        limit = "" if r.limit_ms is None else f"{r.limit_ms:g}{'' if r.median.value <= r.limit_ms else ' missed'}"
+        limit = "" if r.limit_ms is None else f"{r.limit_ms:g}{'' if r.wall.value <= r.limit_ms else ' missed'}"
         table.add_row(
             r.group if r.group != group else "",
             r.name,
-            f"{r.best_ms:.2f}",
-            f"{r.median.value:.2f}",
+            f"{min(r.wall_ms):.2f}",
+            f"{r.wall.value:.2f}",
             limit,
-            "" if other is None else f"{other.median.value:.0f}",
+            "" if other is None else f"{other.wall.value:.0f}",
         )
         group = r.group
     Console(width=140).print(table)

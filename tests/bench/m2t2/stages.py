@@ -7,7 +7,7 @@ decodes at most.
 
 import numpy as np
 from bench.m2t2.scene import Exposure
-from bench.m2t2.timing import Timed, timed, total
+from bench.timing import Timed, timed, total
 
 from sinew_policies.common import pointcloud
 from sinew_policies.common.geometry import HAND_DEPTH_M

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from parity.psl_oracle import Case, case_folders, read_arrays
+from parity.psl_oracle import Case, case_folders
+from parity.recorded import read_arrays
 
 from sinew_policies.common.report import Cell
 from sinew_policies.psl.network import Observation

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench.psl.agreement import Agreement, agreement
-from bench.psl.timing import Timed, timed
+from bench.timing import Timed, timed
 from rich.console import Console
 from rich.table import Table
 
@@ -33,12 +33,13 @@ def measure(*, seed: int = 0, repeats: int = 10, batches: bool = True) -> list[T
     goals = rng.standard_normal((BATCH, 1, c.clip.code)).astype(np.float32)
     out = []
     for n, name in ((1, "step"), (BATCH, f"step of {BATCH}")) if batches else ((1, "step"),):
-        out.append(timed(f"{name}, plain torch", _plain(policy, frames[:n], goals[:n]), repeats=repeats))
+        out.append(timed("", f"{name}, plain torch", _plain(policy, frames[:n], goals[:n]), repeats=repeats))
         for precision, predictor in predictors.items():
             session = predictor.start(goals[:n], seed=seed)
             limit = STEP_LIMIT_MS if n == 1 and precision == "float32" else None
             out.append(
                 timed(
+                    "",
                     f"{name}, {precision}",
                     lambda s=session, n=n: s.step(frames[:n]),
                     repeats=repeats,
@@ -47,7 +48,7 @@ def measure(*, seed: int = 0, repeats: int = 10, batches: bool = True) -> list[T
             )
     session = predictors["float32"].start(goals[:1], seed=seed)
     out.append(
-        timed("step, pose seen before", lambda: session.step(frames[0], pose_keys=["pose"]), repeats=repeats)
+        timed("", "step, pose seen before", lambda: session.step(frames[0], pose_keys=["pose"]), repeats=repeats)
     )
     return out + _parts(policy, predictors["float32"], torch.from_numpy(frames[:1]), repeats)
 
@@ -64,10 +65,12 @@ def _parts(policy: PSLPolicy, predictor: Predictor, frame: torch.Tensor, repeats
     c = policy.config
     with torch.inference_mode():
         crop = policy.clip.normalise(resize_and_crop(frame, c.clip.image_size, "bicubic", antialias=False))
-        plain = timed("part: CLIP tower, plain torch", lambda: policy.clip.visual(crop), repeats=repeats)
-        layout = timed("part: layout branch", lambda: policy.net.encode_layout(frame), repeats=repeats)
-    tower = timed("part: resize and CLIP tower", lambda: predictor.encode_frames(frame), repeats=repeats)
-    text = timed("text goal", lambda: predictor.text_goal("a wooden chair beside a round table"), repeats=repeats)
+        plain = timed("", "part: CLIP tower, plain torch", lambda: policy.clip.visual(crop), repeats=repeats)
+        layout = timed("", "part: layout branch", lambda: policy.net.encode_layout(frame), repeats=repeats)
+    tower = timed("", "part: resize and CLIP tower", lambda: predictor.encode_frames(frame), repeats=repeats)
+    text = timed(
+        "", "text goal", lambda: predictor.text_goal("a wooden chair beside a round table"), repeats=repeats
+    )
     return [plain, tower, layout, text]
 
 
@@ -100,7 +103,7 @@ def main() -> None:
 def _metrics(results: list[Timed]) -> dict[str, Metric]:
     step = next(r for r in results if r.name == "step, float32").wall
     rate = Metric(1e3 / step.value, 1e3 / step.high, 1e3 / step.low, step.n, "1/s")
-    return {"step_frames_per_s": rate, **{f"{r.key}_ms": r.wall for r in results if "plain" not in r.name}}
+    return {"step_frames_per_s": rate, **{r.key: r.wall for r in results if "plain" not in r.name}}
 
 
 def _print(results: list[Timed], agreements: list[Agreement], threads: int) -> None:

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from bench.timing import Timed, timed
 from rich.console import Console
 from rich.table import Table
 
-from sinew_policies.common.report import Cell, Report, machine, percentile
+from sinew_policies.common.report import Report, machine
 from sinew_policies.common.types import U8
 from sinew_policies.t3 import components
 from sinew_policies.t3.backbone import Backbone, TorchBackbone
@@ -34,29 +35,6 @@ LIMITS_MS = {"torch": 40.0, "openvino-int8": 15.0}  # tiny, encoder and trunk of
 _SENSOR = "mini"
 _CALIBRATION_FRAMES = 32
 _COMPARED_FRAMES = 16
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Milliseconds of each repetition on the wall, and of the processor: equal on an idle machine."""
-
-    backbone: str
-    what: str
-    wall_ms: tuple[float, ...]
-    cpu_ms: tuple[float, ...]
-    limit_ms: float | None = None
-
-    def row(self) -> dict[str, Cell]:
-        return {
-            "backbone": self.backbone,
-            "what": self.what,
-            "wall_best_ms": round(min(self.wall_ms), 3),
-            "wall_median_ms": round(percentile(self.wall_ms, 50).value, 3),
-            "cpu_best_ms": round(min(self.cpu_ms), 3),
-            "cpu_median_ms": round(percentile(self.cpu_ms, 50).value, 3),
-            "limit_ms": self.limit_ms,
-            "n": len(self.wall_ms),
-        }
 
 
 @dataclass(frozen=True)
@@ -82,9 +60,9 @@ def measure(
     calibration = preprocess_batch(frames[:_CALIBRATION_FRAMES], how)
     compared = preprocess_batch(frames[_CALIBRATION_FRAMES:], how)
     one, two = compared[:1], compared[:2]
-    timed_: list[Timed] = [timed("", "preprocessing", lambda: preprocess(frames[0], how), repeats)]
+    timed_: list[Timed] = [measured("", "preprocessing", lambda: preprocess(frames[0], how), repeats)]
     timed_.append(
-        timed("torch, not packed", "encoder and trunk, 1 frame", lambda: network.tokens(sensor, one), repeats)
+        measured("torch, not packed", "encoder and trunk, 1 frame", lambda: network.tokens(sensor, one), repeats)
     )
     agreements: dict[str, Agreement] = {}
     for name in backbones:
@@ -101,7 +79,7 @@ def measure(
             ("frame to embedding", lambda p=bare: p.touch({"left": frames[-1]}), limit),
             (f"frame to {len(heads)} heads, poses from memory", lambda p=full: p.touch({"left": frames[-1]}), None),
         ):
-            timed_.append(timed(name, what, call, repeats, ms))
+            timed_.append(measured(name, what, call, repeats, ms))
     return Results(tuple(timed_), agreements)
 
 
@@ -134,19 +112,10 @@ def make_backbone(name: str, network: T3, sensor: str, calibration: torch.Tensor
 
 
 @torch.inference_mode()
-def timed(
+def measured(
     backbone: str, what: str, call: Callable[[], object], repeats: int, limit_ms: float | None = None
 ) -> Timed:
-    """Calls a few times unmeasured (compilation, caches), then `repeats` times."""
-    for _ in range(3):
-        call()
-    wall, cpu = [], []
-    for _ in range(repeats):
-        start, cpu_start = time.perf_counter(), time.process_time()
-        call()
-        cpu.append((time.process_time() - cpu_start) * 1e3)
-        wall.append((time.perf_counter() - start) * 1e3)
-    return Timed(backbone, what, tuple(wall), tuple(cpu), limit_ms)
+    return timed(backbone, what, call, repeats=repeats, limit_ms=limit_ms, unmeasured=3)
 
 
 def main() -> None:
@@ -185,14 +154,9 @@ def main() -> None:
 
 
 def write(results: Results, file: Path, command: str, seed: int, start: float) -> None:
-    metrics = {
-        "_".join("".join(c if c.isalnum() else " " for c in f"{t.backbone} {t.what}").split()) + "_ms": percentile(
-            t.wall_ms, 50
-        )
-        for t in results.timed
-    }
+    metrics = {t.key: t.wall for t in results.timed}
     rows = [t.row() for t in results.timed]
-    rows += [{"backbone": name, **asdict(a)} for name, a in results.agreements.items()]
+    rows += [{"group": name, **asdict(a)} for name, a in results.agreements.items()]
     Report(command, seed, time.perf_counter() - start, metrics, rows).write(file)
 
 
@@ -208,7 +172,7 @@ def _print(results: Results, network: str) -> None:
         )
         late = "" if t.limit_ms is None or min(t.cpu_ms) <= t.limit_ms else " missed"
         limit = "" if t.limit_ms is None else f"{t.limit_ms:g}{late}"
-        table.add_row(t.backbone, t.what, best, median, cpu_best, cpu, limit)
+        table.add_row(t.group, t.name, best, median, cpu_best, cpu, limit)
     console.print(table)
     title = f"Agreement of the trunk's tokens with plain torch, worst of {_COMPARED_FRAMES} frames"
     table = Table(title=title, title_justify="left")

@@ -20,9 +20,9 @@ def test_a_frame_takes_no_longer_than_allowed_and_backbones_agree(
     torch.set_num_threads(before)
     with capsys.disabled():
         for t in results.timed:
-            print(f"\n{t.backbone:14s} {t.what:45s} best {min(t.cpu_ms):6.1f} ms CPU, limit {t.limit_ms}", end="")
+            print(f"\n{t.group:14s} {t.name:45s} best {min(t.cpu_ms):6.1f} ms CPU, limit {t.limit_ms}", end="")
     # Whole frames are printed only: torch's lie so near to the limit that another load's use of the cache decides.
-    network = {t.backbone: min(t.cpu_ms) for t in results.timed if t.limit_ms and t.what.startswith("encoder")}
+    network = {t.group: min(t.cpu_ms) for t in results.timed if t.limit_ms and t.name.startswith("encoder")}
     assert {name: ms for name, ms in network.items() if ms > LIMITS_MS[name]} == {}
     assert set(network) == set(LIMITS_MS)
     lowest = {"torch": 1.0 - 1e-9, "openvino-f32": 1.0 - 1e-6, "openvino-bf16": 0.999, "openvino-int8": 0.98}
