@@ -1,15 +1,14 @@
 """Worker processes for long work on this machine: quiet at Ctrl-C, gone when their parent is, clear when lost."""
 
-import os
 import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
-from threading import Thread
 
+from sinew_policies.common.child_process import end_with_parent
 from sinew_policies.common.errors import SinewError
 
 
@@ -44,14 +43,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _begin() -> None:
     """First thing in a worker, before it imports what its work needs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent decides
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # the work's own thread cannot be interrupted
+    end_with_parent()
 
 
 def _endings(processes: Mapping[int, BaseProcess]) -> str:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from sinew_policies.common.child_process import end_with_parent
 from sinew_policies.common.errors import SinewError
 
 T = TypeVar("T")
@@ -152,6 +153,7 @@ def _other_process(
 ) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the first process decides
+    end_with_parent()  # which may be killed before the two have met
     started.release()
     try:
         with joined(rank, processes, _rendezvous(folder)):
