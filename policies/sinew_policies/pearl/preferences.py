@@ -10,16 +10,19 @@ import csv
 import io
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from sinew_policies.common.episodes import Bool, EpisodeSet, Index, Segments
-from sinew_policies.common.errors import DataError
+from sinew_policies.common.errors import DataError, escaped
 from sinew_policies.common.types import F64
 
 COLUMNS = ("task", "length", "episode_a", "start_a", "episode_b", "start_b", "z", "source")
+_MAX_LINE = 100_000
 
 
 @dataclass(frozen=True)
@@ -112,20 +115,18 @@ def read(path: Path, episodes: EpisodeSet) -> Preferences:
 
     Raises DataError for a damaged file, another task, or a segment outside the episodes.
     """
-    try:
-        rows = list(csv.reader(io.StringIO(path.read_text())))
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise DataError(f"cannot read preferences {path} ({fault}); expected a CSV file") from fault
-    if not rows or tuple(rows[0]) != COLUMNS:
-        raise DataError(f"{path}: first line is {rows[0] if rows else '(none)'}; expected {','.join(COLUMNS)}")
-    if len(rows) == 1:
-        raise DataError(f"{path} holds no pair; expected at least one row below the names")
+    rows = _rows(path)
+    first = next(rows, [])
+    if tuple(first) != COLUMNS:
+        raise DataError(
+            f"{path}: first line is {escaped(','.join(first[:20])) or '(none)'}; expected {','.join(COLUMNS)}"
+        )
     numbers: dict[tuple[int, int], int] = {}  # (episode, start) → segment
     pairs: list[tuple[int, int]] = []
     z: list[float] = []
     sources: list[str] = []
     lengths: set[int] = set()
-    for line, row in enumerate(rows[1:], start=2):
+    for line, row in enumerate(rows, start=2):
         try:
             task, length, episode_a, start_a, episode_b, start_b, label, source = row
             a, b = (int(episode_a), int(start_a)), (int(episode_b), int(start_b))
@@ -133,22 +134,43 @@ def read(path: Path, episodes: EpisodeSet) -> Preferences:
             z.append(float(label))
         except ValueError as fault:
             raise DataError(
-                f"{path}, line {line}: {','.join(row)!r} is not a pair ({fault}); see {COLUMNS}"
+                f"{path}, line {line}: {escaped(','.join(row[:20]))} is not a pair ({escaped(str(fault))}); "
+                f"expected {','.join(COLUMNS)}"
             ) from fault
         if task != episodes.task:
             raise DataError(
-                f"{path}, line {line} is about task '{task}', the episodes are of '{episodes.task}'; give the "
+                f"{path}, line {line} is about task {task[:80]!r}, the episodes are of '{episodes.task}'; give the "
                 "episodes that were labelled"
             )
         for place in (a, b):
             _check_place(place, int(length), episodes, f"{path}, line {line}")
         pairs.append((numbers.setdefault(a, len(numbers)), numbers.setdefault(b, len(numbers))))
         sources.append(source)
+    if not pairs:
+        raise DataError(f"{path} holds no pair; expected at least one row below the names")
     if len(lengths) > 1:
         raise DataError(f"{path} mixes segments of {sorted(lengths)} steps; keep one length per file")
     places = np.array(list(numbers), np.int64)  # (N, 2)
     segments = Segments(places[:, 0], places[:, 1], lengths.pop())
     return Preferences(episodes.task, segments, np.array(pairs, np.int64), np.array(z, np.float64), tuple(sources))
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """One after the other, for a row of text takes many times the memory of its numbers."""
+    if path.exists() and not path.is_file():  # a pipe would keep us waiting
+        raise DataError(f"preferences {path} are a folder or a device; expected a CSV file")
+    try:
+        with path.open(newline="") as file:
+            yield from csv.reader(_lines(file, path))
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+        raise DataError(f"cannot read preferences {path} ({fault}); expected a CSV file") from fault
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    while line := file.readline(_MAX_LINE):
+        if len(line) == _MAX_LINE:
+            raise DataError(f"{path} has a line of over {_MAX_LINE} characters; expected {','.join(COLUMNS)}")
+        yield line
 
 
 def _check_place(place: tuple[int, int], length: int, episodes: EpisodeSet, where: str) -> None:

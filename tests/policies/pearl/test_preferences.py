@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,13 @@ def test_other_files_are_refused(episodes: EpisodeSet, tmp_path: Path) -> None:
         read(tmp_path / "q.csv", episodes)
     with pytest.raises(DataError, match="cannot read preferences"):
         read(tmp_path / "missing.csv", episodes)
+    (tmp_path / "wide.csv").write_text("x," * 1_000_000)
+    with pytest.raises(DataError, match=r"wide\.csv has a line of over 100000 characters"):
+        read(tmp_path / "wide.csv", episodes)
+    (tmp_path / "long.csv").write_text(",".join(COLUMNS) + "\nreach,5," + "9" * 5000 + ",0,1,0,1,x\n")
+    with pytest.raises(DataError, match=r"line 2: .* is not a pair") as fault:
+        read(tmp_path / "long.csv", episodes)
+    assert len(str(fault.value)) < 1000
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv are a folder or a device"):
+        read(tmp_path / "pipe.csv", episodes)
