@@ -70,6 +70,19 @@ def test_a_network_that_cannot_be_saved_leaves_the_former(tmp_path: Path) -> Non
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net"]
 
 
+def test_a_save_that_was_killed_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    net, ill = network(), network(seed=1)
+    components.save(tmp_path / "net", net, "first")
+    (tmp_path / "net").rename(tmp_path / ".net.former")  # killed between the two renames of a second save
+    (tmp_path / ".net.partial/trunk").mkdir(parents=True)
+    with torch.no_grad():
+        ill.trunk.norm.weight[0] = float("nan")
+    with pytest.raises(CheckpointError, match="NaN"):
+        components.save(tmp_path / "net", ill, "third")
+    assert same(components.load(tmp_path / "net"), net)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net"]
+
+
 def test_the_present_folder_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net").mkdir()
     monkeypatch.chdir(tmp_path / "net")
