@@ -13,6 +13,9 @@ from sinew_policies.common.errors import ConfigError, MissingExtra, SinewError, 
 from sinew_policies.common.ros_environment import enter_overlay, workspace_built
 
 
+_MOST = 5000  # characters of an error
+
+
 @dataclass(frozen=True)
 class Command:
     target: str  # "module:function"; the function takes the remaining words and returns an exit code
@@ -84,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _shown(text: str) -> str:
-    """Names from strangers' files cannot steer the terminal."""
+    """Names from strangers' files cannot steer the terminal, nor fill it."""
+    text = text if len(text) <= _MOST else f"{text[:_MOST]}…"
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -147,7 +151,7 @@ _EXTRAS = {
     "h5py": "learning",
     "ot": "learning",
     "metaworld": "learning",
-    "robomimic": "learning",
+    "robomimic": "robomimic",
     "gymnasium": "learning",
     "webdataset": "touch",
     "PIL": "touch",

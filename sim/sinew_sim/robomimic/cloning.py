@@ -56,7 +56,7 @@ def train(request: Request, progress: Progress = lambda epoch, loss: None) -> li
     """
     for package in ("robomimic", "h5py"):
         if find_spec(package) is None:
-            raise MissingExtra(package, "learning")
+            raise MissingExtra(package, "robomimic")
     if request.checkpoint.exists():
         raise ConfigError(
             f"{request.checkpoint} exists already; robomimic cannot go on with it, name another folder"

@@ -21,7 +21,7 @@ class _StandIn(ModuleType):
 
 class _Unavailable:
     def __init__(self, *_: object, **__: object) -> None:
-        raise MissingExtra("torchvision", "learning")
+        raise MissingExtra("torchvision", "robomimic")
 
 
 def install() -> None:
