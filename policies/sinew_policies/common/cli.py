@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from sinew_policies.common.errors import ConfigError, MissingExtra, SinewError, name_hint
 from sinew_policies.common.ros_environment import enter_overlay, workspace_built
 
-
 _MOST = 5000  # characters of an error
 
 

@@ -34,10 +34,12 @@ def read_apart(
 
     Raises DataError with the child's message, or naming the file where it died, or ran out of time or memory.
     """
+    if path.exists() and not path.is_file():  # a pipe would keep us waiting
+        raise DataError(f"{path} is a folder or a device; name an HDF5 file of episodes")
     request = json.dumps(
         [str(path), mask, None if observation_keys is None else list(observation_keys), limit_bytes]
     )
-    seconds = _BASE_SECONDS + (path.stat().st_size / _BYTES_PER_SECOND if path.is_file() else 0.0)
+    seconds = _BASE_SECONDS + (path.stat().st_size / _BYTES_PER_SECOND if path.exists() else 0.0)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "OPENBLAS_NUM_THREADS": "1",  # its threads' stacks count as memory

@@ -94,6 +94,8 @@ def resume(folder: Path, settings: str, restore: Callable[[Mapping[str, Any]], N
     try:
         state: Any = read_archive(path)
         found = state["settings"]
+        if not isinstance(found, str):  # the text of containers that share parts may be endless
+            raise TypeError(f"its settings are a {type(found).__name__}, expected text")
         if found == settings:
             restore(state["training"])
     except Exception as fault:  # a damaged file can make any reader fail in any way
@@ -103,7 +105,7 @@ def resume(folder: Path, settings: str, restore: Callable[[Mapping[str, Any]], N
         ) from fault
     if found != settings:
         raise CheckpointError(
-            f"{path} was trained with other settings: {_difference(str(found), settings)}; use those, or choose "
+            f"{path} was trained with other settings: {_difference(found, settings)}; use those, or choose "
             "another --out"
         )
     return True

@@ -1,5 +1,6 @@
 """A file that kills libhdf5 kills neither the reader's process nor its patience."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,13 @@ def test_a_byte_that_kills_libhdf5_is_a_damaged_file(file: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"data\.hdf5: .*damaged"):
         episode_hdf5.read(file)
+
+
+def test_a_pipe_does_not_keep_the_reader_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.hdf5")
+    for path in (tmp_path, tmp_path / "pipe.hdf5"):
+        with pytest.raises(DataError, match="is a folder or a device; name an HDF5 file"):
+            episode_hdf5.read(path)
 
 
 @pytest.mark.parametrize(

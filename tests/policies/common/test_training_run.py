@@ -53,6 +53,15 @@ def test_states_that_cannot_be_used_are_refused_in_words(tmp_path: Path) -> None
             resume(tmp_path, SETTINGS, lambda state: None)
 
 
+def test_settings_whose_text_is_endless_are_not_written_out(tmp_path: Path) -> None:
+    endless: list = []
+    for _ in range(60):
+        endless = [endless, endless]
+    torch.save({"settings": endless, "training": {}}, tmp_path / STATE_FILE)
+    with pytest.raises(CheckpointError, match="its settings are a list, expected text"):
+        resume(tmp_path, SETTINGS, lambda state: None)
+
+
 def test_without_a_terminal_progress_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "_SAY_EVERY_S", 0.0)
     written = io.StringIO()
