@@ -4,6 +4,7 @@ Same data, seed, batch, processes and steps give the same weights, also across a
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -51,11 +52,12 @@ def train(config: TrainConfig) -> Trained:
         trainer = _trainer(config, sources, rank)
         if rank == 0:
             _claim(config, sets)
-        with joined(rank, processes, "env://"):
+        with joined(rank, processes, "env://", config.device):
             return _run(trainer)
     trainer = _trainer(config, sources, 0)
     _claim(config, sets)
-    return run_together(config.processes, partial(_run, trainer), partial(_run_another, config, sources))
+    others = partial(_run_another, config, sources)
+    return run_together(config.processes, partial(_run, trainer), others, device=config.device)
 
 
 def _trainer(config: TrainConfig, sources: Sequence[Source], rank: int) -> Trainer:
@@ -150,7 +152,7 @@ def _main(stage: Stage, argv: Sequence[str]) -> int:
         validate_every=a.validate_every,
         processes=a.processes,
         loaders=a.loaders,
-        device=choose_device(a.device).type,
+        device=choose_device(a.device, a.processes).type,
     )
     started = time.monotonic()
     trained = train(config)
@@ -158,7 +160,10 @@ def _main(stage: Stage, argv: Sequence[str]) -> int:
         report(stage, config.seed, time.monotonic() - started, trained).write(a.json)
     if trained.best is not None:
         print(f"best validation loss {trained.best.loss:.4f} at step {trained.best.step}: {a.out / BEST_FOLDER}")
-    return 0 if trained.finished else 130
+    if not trained.finished:
+        print(f"interrupted; the same command goes on with what is in {a.out}", file=sys.stderr)
+        return 130
+    return 0
 
 
 def report(stage: Stage, seed: int, seconds: float, trained: Trained) -> Report:
@@ -224,7 +229,7 @@ def _parser(stage: Stage) -> argparse.ArgumentParser:
         help=f"(default {d.validate_every})",
     )
     parser.add_argument(
-        "--processes", type=int, default=1, help="on this machine (default 1); torchrun for several"
+        "--processes", type=int, default=1, help="on this machine (default 1), each with a GPU of its own; torchrun for several machines"
     )
     parser.add_argument("--loaders", type=int, default=0, help="data workers per process (default 0)")
     parser.add_argument("--device", choices=DEVICES, default="cpu")

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sinew_policies.common.compute_device import training_device
 from sinew_policies.common.errors import SinewError
 from sinew_policies.common.seeds import stream
+from sinew_policies.common.training_processes import number_here
 from sinew_policies.common.training_run import interrupts, progress, resume, save_state
 from sinew_policies.t3 import components
 from sinew_policies.t3.batches import Batch, Batches, Source, validation_batches
@@ -32,7 +33,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, network: T3, sources: Sequence[Source], rank: int = 0) -> None:
         self._config, self._sources, self._rank = config, tuple(sources), rank
-        self._device = training_device(config.device)
+        self._device = training_device(config.device, number_here(rank))
         self._network = network.to(self._device)
         self._optimiser = make_optimiser(self._network, config)
         self._freezer = Freezer(self._network, config)
@@ -203,5 +204,6 @@ class _Steps(Sampler[int]):
 
 
 def _said(s: Scores) -> str:
-    numbers = [f"{n} {m.value:.3g}" for n, m in s.metrics.items() if not n.endswith(("_of_mean", "_of_majority"))]
+    own = {n: m for n, m in s.metrics.items() if not n.endswith(("_of_mean", "_of_majority"))}
+    numbers = [f"{n} {m.value:.3g} {m.unit}".rstrip() for n, m in own.items()]
     return f"{s.source} {', '.join([f'loss {s.loss:.4f}', *numbers])}"

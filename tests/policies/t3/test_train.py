@@ -105,6 +105,7 @@ def test_ctrl_c_ends_after_a_step_and_the_same_command_goes_on(data: Path, tmp_p
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=120)[1]
         assert process.returncode == 130, said + rest
+        assert f"the same command goes on with what is in {out}" in rest
         assert ("resuming at step" in said) == bool(first)
         assert (out / STATE_FILE).is_file()
         assert not list(out.glob(".*"))
