@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 
 from sinew_policies.common.errors import ConfigError, MissingExtra, SinewError, name_hint
 from sinew_policies.common.ros_environment import enter_overlay, workspace_built
 
 _MOST = 5000  # characters of an error
+_OUT_OF_MEMORY = ("allocate memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ COMMANDS: dict[str, Command] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     if words and words[0] == "--version":
         print(f"sinew {_version()}")
         return 0
@@ -82,6 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             raise  # no path to name: a fault of ours
         print(f"sinew: {error.strerror}: {advice}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        # torch has no class of its own for it on the CPU.
+        said = str(error).partition("\n")[0]
+        if not isinstance(error, MemoryError) and not any(words in said for words in _OUT_OF_MEMORY):
+            raise
+        print(f"sinew: out of memory ({_shown(said)}); take a smaller network, batch or data set", file=sys.stderr)
         return 2
 
 

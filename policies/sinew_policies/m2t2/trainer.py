@@ -44,7 +44,7 @@ class Trainer:
         self._interrupted: list[int] = []
         self._history: list[dict[str, float]] = []
         self._recent: dict[str, float] = {}
-        self._console = Console(stderr=True, quiet=rank > 0)
+        self._console = Console(markup=False, stderr=True, quiet=rank > 0)
 
     def run(self) -> bool:
         """True when the schedule is complete, False when interrupted."""

@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
             rewards += [control_rewards(name, rewards[0], a.seed) for name in CONTROLS]
         iql = configuration.load(IQLConfig, a.config, a.settings)
         training, mark = IQL(data, rewards, iql, a.seed), settings_of(iql, a.seed, [*arrays, *rewards])
-    console = Console(stderr=True)
+    console = Console(markup=False, stderr=True)
     if not drive(training, a.out, mark, training.config.steps, console):
         console.print("interrupted; the same command goes on")
         return 130

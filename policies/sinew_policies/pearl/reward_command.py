@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     labels = preferences.read(a.preferences, episodes)
     segments = cut(episodes, labels.segments)
     training = RewardTraining(segments, labels.pairs, labels.z, config, a.seed)
-    console = Console(stderr=True)
+    console = Console(markup=False, stderr=True)
     data: list[NDArray] = [segments.observations, segments.actions, labels.pairs, labels.z]
     if not drive(training, a.out, settings_of(config, a.seed, data), config.steps, console):
         console.print("interrupted; the same command goes on")

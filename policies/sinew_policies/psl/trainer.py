@@ -86,7 +86,7 @@ class Trainer:
         self._ppo = PPO(self.network, config.ppo, config.seed, workers.rank, average_gradients)
         self.history: list[Row] = []
         self._interrupted: list[int] = []
-        self._console = Console(stderr=True, quiet=workers.rank > 0)
+        self._console = Console(markup=False, stderr=True, quiet=workers.rank > 0)
 
     def run(self) -> bool:
         """True when the schedule is complete, False when interrupted."""

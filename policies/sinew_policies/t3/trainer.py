@@ -45,7 +45,7 @@ class Trainer:
         self._recent: dict[str, float] = {}  # smoothed training loss of each source
         self.history: list[Validation] = []
         self.best: Validation | None = None  # of the checkpoint in BEST_FOLDER
-        self._console = Console(stderr=True, quiet=rank > 0)
+        self._console = Console(markup=False, stderr=True, quiet=rank > 0)
 
     def run(self) -> bool:
         """True when the schedule is complete, False when interrupted."""

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         minutes=args.minutes,
     )
-    console = Console()
+    console = Console(markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as bar:

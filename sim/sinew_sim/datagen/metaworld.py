@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.workers < 1:
         raise ConfigError(f"--workers is {args.workers}; expected 1 or more")
-    console, rows, begun = Console(), list[Row](), time.monotonic()
+    console, rows, begun = Console(markup=False), list[Row](), time.monotonic()
     episodes = successes = 0
     try:
         with Progress(console=console) as bar:

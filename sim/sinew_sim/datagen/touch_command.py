@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes")
     a = parser.parse_args(argv)
     config = TouchDataConfig(a.out, a.samples, a.sensors, a.objects, a.seed, a.per_shard, a.workers)
-    console = Console(stderr=True)
+    console = Console(markup=False, stderr=True)
     columns = (TextColumn("shards"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as bar:

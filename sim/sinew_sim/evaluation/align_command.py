@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit status 0 with labels written, 2 where every source is refused, 130 when interrupted."""
     from rich.console import Console
 
-    console, begun = Console(), time.monotonic()
+    console, begun = Console(markup=False), time.monotonic()
     if args.json:
         Report.check_writable(args.json)
     config = configuration.load(AlignConfig, args.config, args.settings)

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console()
+    console = Console(markup=False)
     try:
         if args.json:
             Report.check_writable(args.json)
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             task = bar.add_task("rounds", total=None)
             results, report = timed(config, lambda done, total: bar.update(task, completed=done, total=total))
     except SinewError as fault:
-        console.print(f"[red]{type(fault).__name__}[/red]: {fault}", highlight=False)
+        console.print(f"{type(fault).__name__}: {fault}", style="red", highlight=False)
         return 2
     except KeyboardInterrupt:
         return 130

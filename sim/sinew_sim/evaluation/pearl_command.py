@@ -92,7 +92,7 @@ def run_command(args: argparse.Namespace) -> int:
         Report.check_writable(args.json)
     config = evaluation(args)
     torch.set_num_threads(1)  # one process per core is faster than one process on two
-    console = Console()
+    console = Console(markup=False)
     try:
         with Progress(console=console) as bar:
             lines: dict[str, TaskID] = {}
@@ -152,7 +152,7 @@ def _print(console: "Console", report: Report) -> None:
     for name, total in totals(report):
         console.print(f"{name}: {_text(total)}", highlight=False)
     for name, metric in report.metrics.items():
-        console.print(f"[bold]{name}[/bold]: {_text(metric)}", highlight=False)
+        console.print(f"{name}: {_text(metric)}", style="bold", highlight=False)
 
 
 def _share(found: object, *, bare: bool = False) -> str:

@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
         if file is not None:
             Report.check_writable(file)
     if not train_runs(run, config):
-        Console(stderr=True).print(f"interrupted; the same command goes on with what is in {a.out}")
+        Console(markup=False, stderr=True).print(f"interrupted; the same command goes on with what is in {a.out}")
         return 130
     scores = evaluate(run, config)
     players = summary(scores)

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.json:
         Report.check_writable(args.json)
-    console, begun = Console(), time.monotonic()
+    console, begun = Console(markup=False), time.monotonic()
     request = Request(
         data=str(args.data),
         out=str(args.out),

@@ -1,6 +1,10 @@
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from sinew_policies.common import cli
 from sinew_policies.common.errors import ConfigError, DataError, MissingExtra
@@ -85,6 +89,26 @@ def test_a_strangers_name_cannot_steer_the_terminal(
     monkeypatch.setattr(cli, "load", lambda _: read)
     assert cli.main(["doctor"]) == 2
     assert capsys.readouterr().err == "sinew: entry '\\x1b[2J\\ud800' is damaged\nsecond line\n"
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda _: bytearray(1 << 62), lambda _: torch.empty(1 << 60), lambda _: np.empty(1 << 55)]
+)
+def test_more_than_the_memory_holds_is_said_in_one_line(
+    ask: Callable[[object], object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "load", lambda _: ask)
+    assert cli.main(["doctor"]) == 2
+    assert re.fullmatch(r"sinew: out of memory \(.*\); take a smaller .*\n", capsys.readouterr().err)
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(_: object) -> int:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(cli, "load", lambda _: wrong)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        cli.main(["doctor"])
 
 
 def test_a_full_disk_is_said_in_one_line(
