@@ -4,6 +4,7 @@ A command takes `--config FILE` and words such as `train.lr=1e-4`; unknown names
 valid one. Values are checked by type on the way in, and by the dataclass's own `__post_init__`.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -43,13 +44,26 @@ def decode(config_type: type[ConfigT], tree: Tree) -> ConfigT:
     """
     check_names(config_type, tree, config_type.__name__)
     try:
-        return draccus.decode(config_type, dict(tree))
+        return _finite(draccus.decode(config_type, dict(tree)))
     except (DraccusException, ValueError, TypeError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:  # a class's own __post_init__ says it best
             cause = cause.__cause__
         detail = "" if cause is error else f" ({cause})"
         raise ConfigError(f"{config_type.__name__}: {error}{detail}; correct that value") from error
+
+
+def _finite(value: ConfigT, name: str = "") -> ConfigT:
+    """The same; NaN passes every comparison that a `__post_init__` may make, and stands for no setting."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name.removeprefix('.')} is {value}; expected a finite number")
+    if is_dataclass(value):
+        for f in fields(value):
+            _finite(getattr(value, f.name), f"{name}.{f.name}")
+    if isinstance(value, list | tuple):
+        for k, part in enumerate(value):
+            _finite(part, f"{name}[{k}]")
+    return value
 
 
 def to_yaml(config: object) -> str:

@@ -64,6 +64,8 @@ def test_what_is_saved_is_read_back_equal(tmp_path_factory: pytest.TempPathFacto
         ("[\n" * 20_000, [], r"c\.yaml is not readable YAML"),
         ("steps: 9999-99-99", [], r"c\.yaml is not readable YAML"),
         ("", ["steps=" + "[" * 700], r"value of 'steps=\[+' is not YAML"),
+        ("", ["optimiser.lr=.nan"], r"optimiser\.lr is nan; expected a finite number"),
+        ("optimiser: {betas: [0.9, -.inf]}", [], r"optimiser\.betas\[1\] is -inf; expected a finite number"),
         ("", ["optimizer.lr=1"], r"no setting 'optimizer.lr'; did you mean 'optimiser.lr'\?"),
         ("", ["steps"], "override 'steps' has no '='"),
     ],

@@ -13,7 +13,7 @@ from sinew_policies.common.errors import ConfigError, DataError, MissingExtra
 
 pytest.importorskip("robomimic")
 
-from sinew_sim.robomimic import cloning, torchvision_stand_in
+from sinew_sim.robomimic import cloning, command, torchvision_stand_in
 from sinew_sim.robomimic.cloning import Request, train
 
 
@@ -87,6 +87,15 @@ def test_robomimic_opens_a_copy_that_we_wrote(data: Path, tmp_path: Path, monkey
         np.testing.assert_array_equal(a.observations, b.observations)
         np.testing.assert_array_equal(a.actions, b.actions)
     assert sorted(p.name for p in (tmp_path / "bc").iterdir()) == ["request.json", "train.log"]
+
+
+def test_a_folder_named_like_markup_is_printed_as_it_is(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "train", lambda request, progress: [0.5])
+    out = tmp_path / "[/red]bc"
+    assert cli.main(["train", "robomimic", "--data", str(data), "--out", str(out)]) == 0
+    assert f"policy in {out}/model.pth" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_the_stand_in_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
