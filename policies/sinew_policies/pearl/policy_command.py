@@ -24,7 +24,7 @@ from sinew_policies.pearl.iql import IQL, IQLConfig
 from sinew_policies.pearl.policy import Policy
 from sinew_policies.pearl.reward import RewardModel
 from sinew_policies.pearl.reward_scaling import CONTROLS, control_rewards
-from sinew_policies.pearl.training_loop import drive, settings_of
+from sinew_policies.pearl.training_loop import drive, run_arguments, settings_of
 
 RECORDED = "recorded"
 WEIGHTS_FOLDER = "weights"
@@ -38,15 +38,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--reward", help=f"weights folder of a reward, or '{RECORDED}' for the file's own rewards")
     parser.add_argument("--method", choices=["iql", "cloning"], default="iql")
     parser.add_argument("--controls", action="store_true", help=f"also train {', '.join(CONTROLS)} rewards")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; resumes what it holds")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", type=Path, help="YAML file of settings")
-    parser.add_argument("--json", type=Path, help="write the report there")
-    parser.add_argument("settings", nargs="*", help="name=value, such as steps=20000")
-    a = parser.parse_args(argv)
+    a = run_arguments(parser, argv, example="steps=20000")
     started = time.monotonic()
-    if a.json:
-        Report.check_writable(a.json)
     if a.method == "cloning" and (a.reward or a.controls):
         raise ConfigError("cloning uses no reward; leave out --reward and --controls, or take --method iql")
     if a.method == "iql" and not a.reward:

@@ -17,7 +17,7 @@ from sinew_policies.common.episodes import cut
 from sinew_policies.common.report import Metric, Report
 from sinew_policies.pearl import preferences
 from sinew_policies.pearl.reward_training import RewardTraining, RewardTrainingConfig, TrainedReward
-from sinew_policies.pearl.training_loop import drive, settings_of
+from sinew_policies.pearl.training_loop import drive, run_arguments, settings_of
 
 WEIGHTS_FOLDER = "weights"
 
@@ -27,15 +27,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="sinew train reward", description=__doc__)
     parser.add_argument("--episodes", type=Path, required=True, help="HDF5 file of the episodes that were labelled")
     parser.add_argument("--preferences", type=Path, required=True, help="CSV file of labelled pairs")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; resumes what it holds")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", type=Path, help="YAML file of settings")
-    parser.add_argument("--json", type=Path, help="write the report there")
-    parser.add_argument("settings", nargs="*", help="name=value, such as steps=1000")
-    a = parser.parse_args(argv)
+    a = run_arguments(parser, argv, example="steps=1000")
     started = time.monotonic()
-    if a.json:
-        Report.check_writable(a.json)
     config = configuration.load(RewardTrainingConfig, a.config, a.settings)
     episodes = episode_hdf5.read(a.episodes)
     labels = preferences.read(a.preferences, episodes)

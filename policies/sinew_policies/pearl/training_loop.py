@@ -1,5 +1,6 @@
 """Drives a training from the command line: progress, interruption after a block, resuming as if never stopped."""
 
+import argparse
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from rich.console import Console
 from sinew_policies.common import config as configuration
 from sinew_policies.common.compute_device import training_device
 from sinew_policies.common.errors import ConfigError
+from sinew_policies.common.report import Report
 from sinew_policies.common.training_run import interrupts, progress, resume, save_state
 
 _SAVE_EVERY_S = 30.0
@@ -54,6 +56,19 @@ def drive(training: Training, out: Path, settings: str, total_steps: int, consol
     save_state(out, settings, training.state())
     console.print(f"step {training.steps_done}: {training.describe()}")
     return training.finished
+
+
+def run_arguments(parser: argparse.ArgumentParser, argv: Sequence[str], *, example: str) -> argparse.Namespace:
+    """Parses `argv` by what the parser has and what every training takes: out, seed, config, json, settings."""
+    parser.add_argument("--out", type=Path, required=True, help="run folder; resumes what it holds")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--config", type=Path, help="YAML file of settings")
+    parser.add_argument("--json", type=Path, help="write the report there")
+    parser.add_argument("settings", nargs="*", help=f"name=value, such as {example}")
+    a = parser.parse_args(argv)
+    if a.json:
+        Report.check_writable(a.json)
+    return a
 
 
 def settings_of(config: object, seed: int, arrays: Sequence[NDArray]) -> str:

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,35 +58,30 @@ def test_only_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
     _aged(tmp_path / "fastdds_port17411")
     _aged(tmp_path / "someone_else")
     (tmp_path / "fastdds_00000000000000cc").touch()  # being made at this moment
-    code = (
-        f"import fcntl, sys; f = open('{tmp_path}/{HELD}_el'); fcntl.flock(f, fcntl.LOCK_SH); "
-        "print(1, flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with _another_process(f"import fcntl; f = open('{tmp_path}/{HELD}_el'); fcntl.flock(f, fcntl.LOCK_SH)"):
         assert dds.clean_stale_segments(tmp_path) == 3
-    finally:
-        holder.communicate(timeout=10)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {HELD, f"{HELD}_el", "someone_else", "fastdds_00000000000000cc"}
 
 
 def test_a_segment_that_a_process_has_mapped_stays(tmp_path: Path) -> None:
     _aged(tmp_path / LEFT)
-    code = (
-        f"import mmap, sys; f = open('{tmp_path}/{LEFT}', 'r+b'); m = mmap.mmap(f.fileno(), 8); "
-        "print(1, flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with _another_process(f"import mmap; f = open('{tmp_path}/{LEFT}', 'r+b'); m = mmap.mmap(f.fileno(), 8)"):
         assert dds.clean_stale_segments(tmp_path) == 0
-    finally:
-        holder.communicate(timeout=10)
     assert dds.clean_stale_segments(tmp_path) == 1
+
+
+@contextmanager
+def _another_process(code: str) -> Iterator[None]:
+    """Has run `code` and goes on to live for the time of the block."""
+    code += "; print(1, flush=True); import sys; sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+    finally:
+        process.communicate(timeout=10)
 
 
 def _aged(path: Path) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from policies.m2t2.test_network import TINY, cloud, tiny
+from policies.m2t2.small_networks import TINY, cloud, tiny
 
 from sinew_policies.common.seeds import stream
 from sinew_policies.m2t2.actions import grasp_poses

@@ -4,30 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from policies.m2t2.small_networks import LANGUAGE
 
 from sinew_policies.common.errors import DataError
-from sinew_policies.m2t2.config import M2T2Config
 from sinew_policies.m2t2.losses import LossConfig, m2t2_loss
 from sinew_policies.m2t2.network import M2T2, SceneInput
 from sinew_policies.m2t2.targets import ContactLabels, ExtraLabels, Targets
-
-LANGUAGE = M2T2Config(
-    n_points=512,
-    n_held_points=64,
-    radius_0_m=0.05,
-    width=0.25,
-    token_width=24,
-    ffn_width=32,
-    n_layers=1,
-    n_heads=2,
-    n_grasp_queries=1,
-    n_place_queries=1,
-    n_text_tokens=3,
-    text_width=8,
-    task_embedding=False,
-    n_extra_params=4,
-    action_hidden=16,
-)
 
 
 def labelled(points: torch.Tensor, extras: ExtraLabels | None) -> Targets:
