@@ -37,6 +37,16 @@ def case_folders() -> list[Path]:
     return sorted(p.parent for p in FOLDER.rglob("config.json"))
 
 
+def index_places(folder: Path) -> list[Path]:
+    """Where the names and shapes of a case's weights may be listed: beside it or in a folder above."""
+    return [folder, *folder.parents[: len(folder.relative_to(FOLDER.parent).parts)]]
+
+
+def crops(folder: Path) -> list[Path]:
+    """Files of crops of the first frame, told by their arrays: resize<pixels>_<kernel>_aa<0 or 1>."""
+    return [f for f in sorted(folder.glob("*.npz")) if all(n.startswith("resize") for n in read_arrays(f))]
+
+
 @dataclass(frozen=True)
 class Case:
     """A recorded sequence and the network that it was recorded from."""
@@ -68,8 +78,7 @@ class Case:
 @cache
 def _network(folder: Path, antialias: bool) -> PSLPolicy:
     raw = read_json(folder / "config.json")
-    places = (folder, *folder.parents[: len(folder.relative_to(FOLDER.parent).parts)])
-    state = weights_for(raw["weights"], places, weight_by_rule, _is_needed)
+    state = weights_for(raw["weights"], index_places(folder), weight_by_rule, _is_needed)
     policy = PSLPolicy(_config(raw, state, antialias))
     text = {k for k in policy.state_dict() if k.startswith(_CLIP) and not k.startswith(_TOWER)}
     if not text & state.keys():  # an index may leave out the text tower, which these recordings do not involve

@@ -21,6 +21,11 @@ def oracle_folder(system: str) -> Path:
     return Path(os.environ.get("SINEW_ORACLES", default)) / system
 
 
+def recorded_files(folder: Path) -> list[Path]:
+    """Everything that could be a recording, in subfolders, too."""
+    return sorted(file for file in folder.rglob("*") if file.suffix in (".npz", ".json"))
+
+
 def read_json(file: Path) -> dict:
     return json.loads(file.read_text())
 
@@ -70,7 +75,7 @@ def weights_for(
 ) -> dict[str, torch.Tensor]:
     """State dict of the index in one of the folders that reproduces count, elements, hashes and first values."""
     tried: list[Path] = []
-    for path in (p for place in places for p in sorted(place.glob("weights_index*.json"))):
+    for path in (p for place in places for p in weights_indices(place)):
         tried.append(path)
         if fits(read_json(path), wanted):
             drawn = _draw_from(path, rule, needed)
@@ -78,6 +83,10 @@ def weights_for(
                 drawn.check(wanted)
                 return drawn.state
     raise AssertionError(f"no index reproduces {wanted['count']} tensors, {wanted['elements']} numbers: {tried}")
+
+
+def weights_indices(folder: Path) -> list[Path]:
+    return sorted(folder.glob("weights_index*.json"))
 
 
 @cache

@@ -85,19 +85,29 @@ class Case:
     def pairs(self) -> list[tuple[str, str]]:
         return [(sensor, head) for sensor, head in self.raw["pairs"]]
 
-    def outputs(self) -> Arrays:
-        """Expected values; those of reconstructions stand under the case's name in a file of any name."""
+    @property
+    def outputs_file(self) -> Path:
+        """Of reconstructions, which stand under the case's name in a file of any name, the nearest by name."""
         if not self.reconstructs:
-            return read_arrays(self.path("outputs.npz"))
-        prefix = f"{self.raw['case']}|"
-        found = [f for f in sorted(self.folder.glob("*outputs.npz")) if f"{prefix}noise" in read_arrays(f)]
-        assert found, f"no *outputs.npz in {self.folder} holds '{prefix}noise'"
-        nearest = max(found, key=lambda f: _common_letters(f.name, self.file.name))
-        return {k.removeprefix(prefix): v for k, v in read_arrays(nearest).items() if k.startswith(prefix)}
+            return self.path("outputs.npz")
+        noise = f"{self.raw['case']}|noise"
+        found = [f for f in sorted(self.folder.glob("*outputs.npz")) if noise in read_arrays(f)]
+        assert found, f"no *outputs.npz in {self.folder} holds '{noise}'"
+        return max(found, key=lambda f: _common_letters(f.name, self.file.name))
+
+    def outputs(self) -> Arrays:
+        """Expected values."""
+        prefix = f"{self.raw['case']}|" if self.reconstructs else ""
+        values = read_arrays(self.outputs_file)
+        return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+
+
+def inputs_file(folder: Path) -> Path:
+    return folder / "inputs.npz"
 
 
 def raw_images(folder: Path) -> list[NDArray[np.uint8]]:
-    images = read_arrays(folder / "inputs.npz")
+    images = read_arrays(inputs_file(folder))
     names = sorted(images, key=lambda name: int(name.rpartition("_")[2]))
     return [images[name].astype(np.uint8, casting="no") for name in names]
 

@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.psl_oracle import ATOL, FOLDER, Case, case_folders
-from parity.recorded import Arrays, read_arrays
+from parity.psl_oracle import ATOL, FOLDER, Case, case_folders, crops, index_places
+from parity.recorded import Arrays, read_arrays, recorded_files, weights_indices
 
 from sinew_policies.psl.network import Observation, PolicyOutput
 from sinew_policies.psl.predictor import Predictor
 from sinew_policies.psl.resize import resize_and_crop
-
-RESIZED = "resize.npz"
 
 
 @cache
@@ -115,14 +113,12 @@ def check_the_folded_tower_of_the_predictor(folder: Path) -> None:
 
 
 def check_resizing(folder: Path) -> None:
-    case = Case.read(folder)
-    frame = torch.from_numpy(case.frames()[0, :1])
-    want = read_arrays(folder / RESIZED)
-    assert want
-    for name, squares in want.items():
-        sized, kernel, suffix = name.split("_")  # resize224_bicubic_aa0
-        got = resize_and_crop(frame, int(sized.removeprefix("resize")), kernel, antialias=suffix == "aa1")
-        np.testing.assert_array_equal(got.to(torch.uint8), squares, err_msg=name)
+    frame = torch.from_numpy(Case.read(folder).frames()[0, :1])
+    for file in crops(folder):
+        for name, squares in read_arrays(file).items():
+            sized, kernel, suffix = name.split("_")  # resize224_bicubic_aa0
+            got = resize_and_crop(frame, int(sized.removeprefix("resize")), kernel, antialias=suffix == "aa1")
+            np.testing.assert_array_equal(got.to(torch.uint8), squares, err_msg=f"{file.name}, {name}")
 
 
 CHECKS: list[Callable[[Path], None]] = [
@@ -133,12 +129,22 @@ CHECKS: list[Callable[[Path], None]] = [
 ]
 
 
-def test_there_are_cases_and_each_has_recordings() -> None:
+def test_there_is_a_case_of_every_kind() -> None:
     cases = case_folders()
     assert cases, f"no case under {FOLDER}"
     for folder in cases:
         assert Case.read(folder).recordings, f"{folder} names no recording"
-    assert any((folder / RESIZED).exists() for folder in cases), f"no {RESIZED} under {FOLDER}"
+    assert {antialias for folder in cases for antialias in Case.read(folder).recordings.values()} == {False, True}
+    assert any(crops(folder) for folder in cases), f"no crops under {FOLDER}"
+
+
+def test_every_recording_is_compared() -> None:
+    read: set[Path] = set()
+    for folder in case_folders():
+        read |= {folder / name for name in ("config.json", "inputs.npz", *Case.read(folder).recordings)}
+        read |= {*crops(folder), *(file for place in index_places(folder) for file in weights_indices(place))}
+    left = [str(file.relative_to(FOLDER)) for file in recorded_files(FOLDER) if file not in read]
+    assert not left, f"of unknown kind, or not among the antialias_files of the config.json beside it: {left}"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +153,7 @@ def test_there_are_cases_and_each_has_recordings() -> None:
         (folder, check)
         for folder in case_folders()
         for check in CHECKS
-        if check is not check_resizing or (folder / RESIZED).exists()
+        if check is not check_resizing or crops(folder)
     ],
     ids=lambda value: value.name if isinstance(value, Path) else value.__name__,
 )
