@@ -1,4 +1,7 @@
-"""Processes of one training: started here on one machine, or by torchrun on several; they meet through gloo."""
+"""Processes of one training: started here on one machine, or by torchrun on several.
+
+They meet through gloo, and their GPUs through NCCL.
+"""
 
 import os
 import re
@@ -19,6 +22,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from sinew_policies.common.child_process import end_with_parent
+from sinew_policies.common.compute_device import choose_device
 from sinew_policies.common.errors import SinewError
 
 T = TypeVar("T")
@@ -32,12 +36,13 @@ class TrainingProcessDied(SinewError):
     pass
 
 
-def run_together(processes: int, own: Callable[[], T], work: Callable[[int], object]) -> T:
+def run_together(processes: int, own: Callable[[], T], work: Callable[[int], object], *, device: str = "cpu") -> T:
     """`own()` as rank 0 in this process, beside `work(rank)` in others of this machine; returns what `own` did.
 
-    `work` must be picklable. Raises TrainingProcessDied, with its message where it had one, where another process
-    ended early.
+    `work` must be picklable; what is averaged lies on `device`. Raises TrainingProcessDied, with its message where
+    it had one, where another process ended early, and ConfigError as `choose_device`.
     """
+    kind = choose_device(device, processes).type
     if processes == 1:
         return own()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nothing listens beyond this machine
@@ -46,14 +51,14 @@ def run_together(processes: int, own: Callable[[], T], work: Callable[[int], obj
         folder, started = Path(name), context.Semaphore(0)
         others = [
             # Not daemons, which could not have data workers.
-            context.Process(target=_other_process, args=(rank, processes, folder, started, work))
+            context.Process(target=_other_process, args=(rank, processes, folder, started, work, kind))
             for rank in range(1, processes)
         ]
         patience_s = 0.0
         try:
             _start(others)
             _await(others, started)
-            with joined(0, processes, _rendezvous(folder)):
+            with joined(0, processes, _rendezvous(folder), kind):
                 result = own()
             patience_s = 30.0
             return result
@@ -79,10 +84,16 @@ def torchrun_place() -> tuple[int, int]:
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
+def number_here(rank: int) -> int:
+    """The number on its own machine of process `rank`, which torchrun may have started on any of several."""
+    return int(os.environ.get("LOCAL_RANK", rank)) if started_by_torchrun() else rank
+
+
 @contextmanager
-def joined(rank: int, processes: int, rendezvous: str) -> Iterator[None]:
-    """A gloo group for the time of the block."""
-    dist.init_process_group("gloo", rendezvous, timeout=_TIMEOUT, rank=rank, world_size=processes)
+def joined(rank: int, processes: int, rendezvous: str, device: str = "cpu") -> Iterator[None]:
+    """A group for the time of the block; on `device` cuda it takes tensors of either kind."""
+    backend = "cpu:gloo,cuda:nccl" if choose_device(device).type == "cuda" else "gloo"
+    dist.init_process_group(backend, rendezvous, timeout=_TIMEOUT, rank=rank, world_size=processes)
     try:
         yield
     finally:
@@ -149,14 +160,19 @@ def _await(others: Sequence[SpawnProcess], started: Semaphore) -> None:
 
 
 def _other_process(
-    rank: int, processes: int, folder: Path, started: Semaphore, work: Callable[[int], object]
+    rank: int,
+    processes: int,
+    folder: Path,
+    started: Semaphore,
+    work: Callable[[int], object],
+    device: str,
 ) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the first process decides
     end_with_parent()  # which may be killed before the two have met
     started.release()
     try:
-        with joined(rank, processes, _rendezvous(folder)):
+        with joined(rank, processes, _rendezvous(folder), device):
             work(rank)
     except SinewError as fault:
         (folder / f"fault.{rank}").write_text(str(fault))

@@ -27,17 +27,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--minutes", type=float, help="schedule length in minutes of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16, help="scenes per step (default 16)")
-    parser.add_argument("--processes", type=int, help="CPU training processes (default: one per core, at most 2)")
+    parser.add_argument(
+        "--processes", type=int, help="default 1 on GPU, where each takes its own; on CPU one per core, at most 2"
+    )
     parser.add_argument("--loaders", type=int, help="data workers (default 0 on CPU, 8 on GPU)")
     parser.add_argument("--lr", type=float, default=TrainConfig.lr)
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--mixed", choices=["auto", "on", "off"], default="auto", help="bfloat16 (auto: on a GPU)")
     parser.add_argument("--limit-scenes", type=int, help="use only the first N scenes")
     a = parser.parse_args(argv)
-    device = choose_device(a.device).type
+    device = choose_device(a.device, a.processes or 1).type
     on_gpu = device == "cuda"
     cores = len(os.sched_getaffinity(0))
-    processes = 1 if on_gpu else (min(2, cores) if a.processes is None else a.processes)
+    processes = (1 if on_gpu else min(2, cores)) if a.processes is None else a.processes
     config = TrainConfig(
         a.data,
         a.out,
@@ -61,7 +63,7 @@ def train(config: TrainConfig, network: M2T2Config, loss: LossConfig) -> bool:
     shard_paths(config.data)  # before anything starts
     config.out.mkdir(parents=True, exist_ok=True)
     work = partial(_train_as, config, network, loss)
-    return run_together(config.processes, partial(work, 0), work)
+    return run_together(config.processes, partial(work, 0), work, device=config.device)
 
 
 def _train_as(config: TrainConfig, network: M2T2Config, loss: LossConfig, rank: int) -> bool:

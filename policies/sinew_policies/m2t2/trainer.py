@@ -34,7 +34,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, network: M2T2Config, loss: LossConfig, rank: int = 0) -> None:
         self._config, self._loss, self._rank = config, loss, rank
-        self._device = training_device(config.device)
+        self._device = training_device(config.device, rank)
         torch.manual_seed(checked(config.seed))  # initial weights only
         self._network = M2T2(network).to(self._device).train()
         self._parameters = [p for p in self._network.parameters() if p.requires_grad]

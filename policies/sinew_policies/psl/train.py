@@ -16,16 +16,16 @@ def train(config: TrainConfig, make_environment: MakeEnvironment, make_network: 
     """Trains to the end of the schedule (True) or until SIGINT or SIGTERM (False); resumes what `config.out` holds.
 
     Both factories are called in every worker and, with several, must be importable functions or partials of such.
-    Raises ConfigError for an unusable folder or device, DataError for what an environment got wrong,
-    CheckpointError for a state that does not fit, TrainingProcessDied where a worker ended.
+    Raises ConfigError for an unusable folder or device and for more workers than GPUs, DataError for what an
+    environment got wrong, CheckpointError for a state that does not fit, TrainingProcessDied where a worker ended.
     """
     Report.check_writable(config.out / METRICS_FILE)
-    choose_device(config.device)
+    choose_device(config.device, config.processes)
     finished = None
     if config.processes > 1:
         finished = torch.zeros(config.processes, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
     work = partial(_train_as, config, make_environment, make_network, finished)
-    return run_together(config.processes, partial(work, 0), work)
+    return run_together(config.processes, partial(work, 0), work, device=config.device)
 
 
 def _train_as(

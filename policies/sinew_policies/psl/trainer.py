@@ -77,7 +77,7 @@ class Trainer:
         self, config: TrainConfig, make_environment: MakeEnvironment, make_network: MakeNetwork, workers: Workers
     ) -> None:
         self._config, self._workers = config, workers
-        device = training_device(config.device)
+        device = training_device(config.device, workers.rank)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(checked(config.seed))  # initial weights only
             self.network = make_network().to(device).train()

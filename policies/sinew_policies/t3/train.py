@@ -229,7 +229,10 @@ def _parser(stage: Stage) -> argparse.ArgumentParser:
         help=f"(default {d.validate_every})",
     )
     parser.add_argument(
-        "--processes", type=int, default=1, help="on this machine (default 1), each with a GPU of its own; torchrun for several machines"
+        "--processes",
+        type=int,
+        default=1,
+        help="on this machine (default 1); on GPUs each takes its own; torchrun for several machines",
     )
     parser.add_argument("--loaders", type=int, default=0, help="data workers per process (default 0)")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
