@@ -150,6 +150,8 @@ def reference_tokenizer(reference: ModuleType) -> Any:
 
 
 def test_texts_that_say_nothing_or_too_much_are_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match="has 1000000 characters; at most 5000 fit"):
+        tokenizer.encode("a" * 1_000_000, truncate=True)  # merging its letters would take days
     with pytest.raises(DataError, match="describe the goal in words"):
         tokenizer.encode(" \n")
     with pytest.raises(DataError, match="has 100 tokens, 75 fit"):

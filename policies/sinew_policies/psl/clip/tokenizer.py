@@ -21,6 +21,9 @@ from sinew_policies.common.errors import CheckpointError, DataError, MissingExtr
 VOCABULARY_FILE = "bpe_simple_vocab_16e6.txt.gz"
 CONTEXT_LENGTH = 77
 
+_MAX_CHARACTERS = 5000
+_MAX_VOCABULARY_BYTES = 16 << 20  # the published file has 3 million
+
 _N_BYTES = 256
 _N_MERGES = 49408 - 2 * _N_BYTES - 2  # pieces: bytes, bytes that end a word, merges, the two marks
 _END_OF_WORD = "</w>"
@@ -48,7 +51,7 @@ class Tokenizer:
     ) -> NDArray[np.int64]:
         """Ids (n, context_length): start, text, end, zeros.
 
-        Raises DataError for an empty text and, unless `truncate` cuts it, for one that does not fit.
+        Raises DataError for an empty or endless text and, unless `truncate` cuts it, for one that does not fit.
         """
         lines = [texts] if isinstance(texts, str) else list(texts)
         ids = np.zeros((len(lines), context_length), np.int64)
@@ -66,7 +69,15 @@ class Tokenizer:
         return ids
 
     def pieces(self, text: str) -> list[int]:
-        """Ids of the text alone, without marks or padding."""
+        """Ids of the text alone, without marks or padding.
+
+        Raises DataError for a text of over 5000 characters: pieces of a word are merged pair by pair, which takes
+        the square of its length.
+        """
+        if len(text) > _MAX_CHARACTERS:
+            raise DataError(
+                f"the text {text[:60]!r}… has {len(text)} characters; at most {_MAX_CHARACTERS} fit; shorten it"
+            )
         return [i for word in _words(_clean(text)) for i in self._word_ids(word)]
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
@@ -93,7 +104,8 @@ def installed_vocabulary() -> Path:
 
 def _read_merges(file: Path) -> list[tuple[str, str]]:
     try:
-        lines = gzip.decompress(file.read_bytes()).decode().split("\n")[1 : _N_MERGES + 1]
+        with gzip.open(file) as unpacked:
+            lines = unpacked.read(_MAX_VOCABULARY_BYTES).decode().split("\n")[1 : _N_MERGES + 1]
     except (OSError, EOFError, ValueError) as fault:
         raise CheckpointError(
             f"vocabulary {file} cannot be read ({fault}); expected CLIP's {VOCABULARY_FILE}, "
