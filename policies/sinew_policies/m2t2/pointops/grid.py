@@ -35,21 +35,30 @@ def bin_points(xyz, cell_m):  # type: ignore[no-untyped-def]
             break
         size *= 1.26  # the cube root of two halves the count
     cell = np.empty(n, np.int32)
-    start = np.zeros(dims[0] * dims[1] * dims[2] + 1, np.int32)
     for i in range(n):
         c = 0
         for a in range(3):
             c = c * dims[a] + min(np.int64((xyz[i, a] - origin[a]) / size), dims[a] - 1)
         cell[i] = c
-        start[c + 1] += 1
-    for b in range(start.shape[0] - 1):
-        start[b + 1] += start[b]
+    start, order = by_cell(cell, dims[0] * dims[1] * dims[2])
+    return origin, size, dims, start, order
+
+
+@kernel
+def by_cell(cell, cells):  # type: ignore[no-untyped-def]
+    """`start` (cells + 1,) and `order` (n,), int32: cell c holds order[start[c] : start[c + 1]], ascending."""
+    n = cell.shape[0]
+    start = np.zeros(cells + 1, np.int32)
+    for i in range(n):
+        start[cell[i] + 1] += 1
+    for c in range(cells):
+        start[c + 1] += start[c]
     order = np.empty(n, np.int32)
     cursor = start[:-1].copy()
     for i in range(n):
         order[cursor[cell[i]]] = i
         cursor[cell[i]] += 1
-    return origin, size, dims, start, order
+    return start, order
 
 
 @kernel

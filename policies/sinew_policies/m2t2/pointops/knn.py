@@ -8,7 +8,7 @@ import numpy as np
 
 from sinew_policies.common.jit import kernel
 from sinew_policies.common.types import F32, I32
-from sinew_policies.m2t2.pointops.grid import bin_points
+from sinew_policies.m2t2.pointops.grid import bin_points, by_cell
 
 _SLACK = 1.0 - 1e-5  # a computed distance may round below the true one: stop only well inside the faces
 
@@ -30,21 +30,13 @@ def _nearest_three(query, ref):  # type: ignore[no-untyped-def]
     cells = start.shape[0] - 1
 
     # Queries by the cell they fall in; outside ones belong to the nearest cell.
-    q_start = np.zeros(cells + 1, np.int32)
     q_cell = np.empty(n, np.int32)
     for i in range(n):
         c = 0
         for a in range(3):
             c = c * dims[a] + _own_cell(query[i, a], origin[a], size, dims[a])
         q_cell[i] = c
-        q_start[c + 1] += 1
-    for c in range(cells):
-        q_start[c + 1] += q_start[c]
-    q_order = np.empty(n, np.int32)
-    cursor = q_start[:-1].copy()
-    for i in range(n):
-        q_order[cursor[q_cell[i]]] = i
-        cursor[q_cell[i]] += 1
+    q_start, q_order = by_cell(q_cell, cells)
 
     x, y, z = np.empty(m, np.float32), np.empty(m, np.float32), np.empty(m, np.float32)
     ident = np.empty(m, np.int32)
