@@ -10,6 +10,7 @@ from multiprocessing.process import BaseProcess
 
 from sinew_policies.common.child_process import end_with_parent
 from sinew_policies.common.errors import SinewError
+from sinew_policies.common.process_count import check_process_count
 
 
 class WorkerLost(SinewError):
@@ -22,6 +23,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
     Raises WorkerLost where a worker ended by itself: killed, or unable to import what its work needs.
     """
+    check_process_count(workers)
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
     processes: Mapping[int, BaseProcess] = pool._processes  # the pool forgets it when it breaks
     try:

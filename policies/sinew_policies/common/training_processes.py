@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from sinew_policies.common.child_process import end_with_parent
 from sinew_policies.common.compute_device import choose_device
 from sinew_policies.common.errors import SinewError
+from sinew_policies.common.process_count import check_process_count
 
 T = TypeVar("T")
 
@@ -40,8 +41,10 @@ def run_together(processes: int, own: Callable[[], T], work: Callable[[int], obj
     """`own()` as rank 0 in this process, beside `work(rank)` in others of this machine; returns what `own` did.
 
     `work` must be picklable; what is averaged lies on `device`. Raises TrainingProcessDied, with its message where
-    it had one, where another process ended early, and ConfigError as `choose_device`.
+    it had one, where another process ended early, and ConfigError as `choose_device` and for more
+    processes than the machine bears.
     """
+    check_process_count(processes)
     kind = choose_device(device, processes).type
     if processes == 1:
         return own()
