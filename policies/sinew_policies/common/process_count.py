@@ -12,5 +12,5 @@ def check_process_count(count: int) -> None:
     cores = os.cpu_count() or 1
     if not 1 <= count <= _PER_CORE * cores:
         raise ConfigError(
-            f"asked for {count} processes on {cores} cores; expected 1 to {_PER_CORE * cores}: take as many as cores"
+            f"asked for {count} processes on {cores} cores; expected 1 to {_PER_CORE * cores}, best one a core"
         )
