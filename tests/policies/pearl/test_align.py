@@ -13,6 +13,7 @@ from sinew_policies.pearl.align import AlignConfig, align, published
 from sinew_policies.pearl.confidence import tally
 from sinew_policies.pearl.controls import inverted, mirrored_progress
 from sinew_policies.pearl.coupling import CouplingConfig
+from sinew_policies.pearl.features import METAWORLD, features, ranked
 from sinew_policies.pearl.labels import PairLabels, from_matrix
 from sinew_policies.pearl.orientation import ACCEPTED, PROVISIONAL, REFUSED, SignConfig, judge
 from sinew_policies.pearl.ranking import Source, best, rank
@@ -56,6 +57,28 @@ def test_target_labels_make_it_accepted(source, target) -> None:
     assert found.sign.verdict == ACCEPTED
     assert found.sign.agreement >= 0.8
     assert right(found.z, target[1], ~found.abstained) > 0.9
+
+
+def test_target_labels_sharpen_the_anchor(source, target) -> None:
+    """In the source the object's way counts alone; in the target the hand's distance, which varies by itself."""
+    segments, _ = target
+    moved = segments.observations.copy()
+    away_m = np.random.default_rng(4).uniform(0.0, 0.6, (N, 1, 1))
+    moved[:, :, METAWORLD.hand : METAWORLD.hand + 3] += away_m * np.array([-0.6, 0.0, 0.8])
+    segments = replace(segments, observations=moved)
+    preferred = ranked(features("progress", segments)) @ np.array([1.0, 0.0, 2.0])
+    few = from_matrix(labels(preferred), 50, np.random.default_rng(3))
+    config = replace(SMALL, draws=8, anchor_first=1.0)
+    sharp = align(*source, segments, config, target_anchor=few)
+    left = align(*source, segments, replace(config, sharpen=False), target_anchor=few)
+    assert sharp.sign.verdict == left.sign.verdict == ACCEPTED
+    assert right(labels(sharp.utility), preferred) > right(labels(left.utility), preferred) + 0.05
+    assert (sharp.z != left.z).any()
+    # Only what is believed may move the anchor.
+    np.testing.assert_array_equal(left.utility, align(*source, segments, config).utility)
+    np.testing.assert_array_equal(
+        left.utility, align(*source, segments, config, target_anchor=inverted(few)).utility
+    )
 
 
 @settings(deadline=None, max_examples=4)

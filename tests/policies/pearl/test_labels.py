@@ -81,6 +81,32 @@ def test_sparse_labels_are_filled_in_their_order(missing: str) -> None:
     np.testing.assert_array_equal(filled.z[i, j], labels.z)
 
 
+def _chain(n: int, z: float) -> PairLabels:
+    """Only neighbours are compared: 0 with 1, 1 with 2, …"""
+    return PairLabels(np.stack([np.arange(n - 1), np.arange(1, n)], 1), np.full(n - 1, z))
+
+
+def test_bradley_terry_reads_a_chain_that_borda_ties() -> None:
+    """Segments 1 and 3 of a chain won once and lost once: what tells them apart is against whom."""
+    labels = _chain(5, 1.0)
+    for missing, score in (("bradley-terry", bradley_terry(labels, 5)), ("borda", borda(labels, 5))):
+        filled = complete(labels, 5, missing)
+        away = ~complete(labels, 5, "renormalise").known
+        expected = 1.0 / (1.0 + np.exp(score[None, :] - score[:, None]))
+        np.testing.assert_allclose(filled.z[away], expected[away], rtol=1e-12)
+        if missing == "borda":
+            assert filled.z[1, 3] == 0.5
+        else:
+            assert filled.z[1, 3] > 0.75
+            np.testing.assert_array_equal(complete(labels, 5).z, filled.z)  # what is taken unless asked
+
+
+def test_scores_are_the_log_odds_of_consistent_labels() -> None:
+    score = bradley_terry(_chain(4, 0.8), 4, ridge=1e-9)
+    np.testing.assert_allclose(score[:-1] - score[1:], np.log(4.0), rtol=1e-6)
+    np.testing.assert_allclose(borda(_chain(3, 0.8), 3), [1.2, 0.0, -1.2])  # four times the mean above a tie
+
+
 def test_renormalising_knows_only_what_was_labelled() -> None:
     labels = PairLabels(np.array([[0, 1], [0, 1], [2, 3]]), np.array([1.0, 0.0, 1.0]))
     got = complete(labels, 4, "renormalise")

@@ -10,11 +10,13 @@ from sinew_policies.common.episodes import Episode, EpisodeSet, Segmented
 from sinew_policies.common.errors import CheckpointError, ConfigError, DataError
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F64
+from sinew_policies.pearl import reward_training
 from sinew_policies.pearl.episode_split import split_by_episode, within
 from sinew_policies.pearl.preference_transformer import TransformerConfig
 from sinew_policies.pearl.reward import RewardModel
+from sinew_policies.pearl.reward_losses import preference_loss
 from sinew_policies.pearl.reward_scores import pair_accuracy
-from sinew_policies.pearl.reward_training import RewardTraining, RewardTrainingConfig, train_reward
+from sinew_policies.pearl.reward_training import RewardTraining, RewardTrainingConfig, TrainedReward, train_reward
 
 QUICK = RewardTrainingConfig(hidden=(32,), steps=80, batch_pairs=128, lr=3e-3)
 
@@ -39,6 +41,58 @@ def test_a_planted_linear_reward_is_found() -> None:
     assert trained.scores.pair_accuracy.n == len(within(pairs, trained.split.test))
     score = trained.model.score(segments.observations, segments.actions)
     assert np.corrcoef(score, segments.returns)[0, 1] > 0.95
+
+
+def test_held_out_episodes_do_not_train() -> None:
+    """Neither their labels nor their contents move a weight; those of the training episodes do."""
+    segments, pairs, z = planted(40)
+    config = replace(QUICK, steps=5)  # one evaluation, whose weights are kept however the stopping episodes judge
+    first = train_reward(segments, pairs, z, config, 0)
+    held_out = ~first.split.train
+    trains = np.isin(np.arange(len(pairs)), within(pairs, first.split.train))
+    assert 0.2 < trains.mean() < 0.8
+    observations, actions = segments.observations.copy(), segments.actions.copy()
+    observations[held_out] *= -3.0
+    actions[held_out] *= -3.0
+    others = replace(segments, observations=observations, actions=actions)
+    changed = train_reward(others, pairs, np.where(trains, z, 1.0 - z), config, 0)
+    assert torch.equal(_weights(changed), _weights(first))
+    relabelled = train_reward(segments, pairs, np.where(trains, 1.0 - z, z), config, 0)
+    assert not torch.equal(_weights(relabelled), _weights(first))
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 5, 20])
+def test_scores_of_drawn_steps_have_the_mean_and_spread_of_all(drawn: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H steps of N(mu, sigma^2) sum to N(H mu, H sigma^2), however many of them stand for the rest."""
+    n, steps, mu, sigma = 400, 20, 0.7, 1.5
+    segments, _, _ = planted(n, steps)
+    pairs = np.arange(n).reshape(-1, 2)
+    config = RewardTrainingConfig(
+        hidden=(4,), steps=1, batch_pairs=2_000, steps_per_segment=drawn, stop_share=0.0, test_share=0.0
+    )
+    training = RewardTraining(segments, pairs, stream(0, "labels").choice([0.0, 1.0], len(pairs)), config, 0)
+    last = training._network.backbone[-1]
+    torch.nn.init.zeros_(last.weight)
+    last.bias.data.copy_(torch.tensor([mu, np.log(sigma)]))
+    seen: list[torch.Tensor] = []
+
+    def spy(score_a: torch.Tensor, score_b: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        seen.extend((score_a.detach(), score_b.detach()))
+        return preference_loss(score_a, score_b, z)
+
+    monkeypatch.setattr(reward_training, "preference_loss", spy)
+    training.block()
+    score = torch.cat(seen).unique().numpy()  # one draw per segment, used in several pairs
+    assert len(score) > 0.99 * n
+    spread = sigma * np.sqrt(steps)
+    assert score.mean() == pytest.approx(steps * mu, abs=4 * spread / np.sqrt(n))
+    assert score.std() == pytest.approx(spread, rel=0.15)
+
+
+def _weights(trained: TrainedReward) -> torch.Tensor:
+    """All that is learned or measured in training, but the temperature."""
+    state = trained.model.network.state_dict()
+    return torch.cat([v.flatten() for name, v in state.items() if name != "temperature"])
 
 
 def test_the_regulariser_keeps_sigma_above_its_floor() -> None:
