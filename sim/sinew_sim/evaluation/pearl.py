@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import product
@@ -14,16 +14,13 @@ import numpy as np
 from sinew_policies.common.episodes import EpisodeSet
 from sinew_policies.common.errors import ConfigError, name_hint
 from sinew_policies.common.report import Metric, Report, rate
-from sinew_policies.pearl.reward_scaling import CONTROLS
 from sinew_sim.evaluation import pearl_scores
 from sinew_sim.evaluation.pearl_data import WHOLE, Collection, Labelled, TaskPair, labelled
 from sinew_sim.evaluation.pearl_labels import METHOD, judge_labels
 from sinew_sim.evaluation.pearl_results import Kept, StageResult
 from sinew_sim.evaluation.pearl_reward import (
-    CLONING,
     ORACLE,
     REWARDS,
-    TARGET_LABELS,
     MethodConfig,
     Trial,
     judge_policies,
@@ -130,20 +127,6 @@ def run(
     return Report(
         f"eval pearl --stage {config.stage}", config.seed, seconds, sums[config.stage](counted, config.seed), rows
     )
-
-
-def totals(report: Report) -> list[tuple[str, Metric]]:
-    """Success of each kind of policy over all pairs and seeds; empty for the other stages."""
-    found: dict[str, tuple[int, int]] = {}
-    for row in report.rows:
-        success = row.get("policy_success")
-        if isinstance(success, Mapping):
-            done, n = found.get(str(row["method"]), (0, 0))
-            tried = int(success["n"] or 0)
-            found[str(row["method"])] = done + round(float(success["value"] or 0.0) * tried), n + tried
-    return [
-        (name, rate(*found[name])) for name in (METHOD, ORACLE, TARGET_LABELS, *CONTROLS, CLONING) if name in found
-    ]
 
 
 def _collect(config: PearlEvalConfig, progress: Progress) -> None:

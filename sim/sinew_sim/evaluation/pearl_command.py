@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from sinew_policies.common import config as configuration
 from sinew_policies.common.errors import ConfigError
 from sinew_policies.common.report import Metric, Report
-from sinew_sim.evaluation.pearl import STAGES, PearlEvalConfig, run, totals
+from sinew_sim.evaluation.pearl import STAGES, PearlEvalConfig, run
 from sinew_sim.evaluation.pearl_data import WHOLE, parse_pairs
 from sinew_sim.evaluation.pearl_reward import MethodConfig
+from sinew_sim.evaluation.pearl_totals import LabelTotal, label_totals, policy_totals
 from sinew_sim.metaworld.mixture import MIXTURES
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 DEFAULT_PAIRS = (
     "button-press:window-open,button-press:door-close,button-press:drawer-open,button-press:sweep-into,"
@@ -131,34 +133,47 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 def _print(console: "Console", report: Report) -> None:
-    from rich.table import Table
-
     key = {"labels": "label_accuracy", "reward": "pair_accuracy", "policy": "policy_success"}
     figure = key[report.command.rsplit(" ", 1)[1]]
-    table = Table()
-    columns = ["pair", "seed", "steps", "given", "method", figure.replace("_", " ")]
-    columns += ["abstained", "verdict"] if figure == "label_accuracy" else []
-    for column in columns:
-        table.add_column(column, no_wrap=column in ("pair", "method"), overflow="fold")
-    for row in report.rows:
-        if figure not in row:
-            continue
-        cells = [str(row[name]) for name in ("pair", "seed", "length", "target_labels", "method")]
-        cells.append(_share(row[figure]))
-        if figure == "label_accuracy":
-            cells += [_share(row["abstained"], bare=True), str(row["verdict"])]
-        table.add_row(*cells)
+    rows = [row for row in report.rows if figure in row]
+    names = {"seed": "seed", "length": "steps", "target_labels": "given"}
+    shown = ["pair", *(n for n in names if len({str(row[n]) for row in rows}) > 1), "method"]
+    verdict = ["verdict"] if figure == "label_accuracy" else []
+    table = _table(*(names.get(n, n) for n in shown), figure.replace("_", " "), *verdict)
+    for row in rows:
+        table.add_row(*(str(row[n]) for n in shown), _share(row[figure]), *(str(row[n]) for n in verdict))
     console.print(table)
-    for name, total in totals(report):
+    if totals := label_totals(report.rows):
+        _print_parts(console, totals)
+    for name, total in policy_totals(report.rows):
         console.print(f"{name}: {_text(total)}", highlight=False)
     for name, metric in report.metrics.items():
         console.print(f"{name}: {_text(metric)}", style="bold", highlight=False)
 
 
-def _share(found: object, *, bare: bool = False) -> str:
+def _print_parts(console: "Console", totals: Sequence[LabelTotal]) -> None:
+    table = _table("method", "steps", "given", "labelled pairs", "lowest", "abstained", "all pairs", "n")
+    for t in totals:
+        shares = ("-" if v != v else f"{v:.1%}" for v in (t.labelled, t.lowest, t.abstained, t.every))
+        table.add_row(t.method, str(t.steps), str(t.target_labels), *shares, str(t.n))
+    console.print("\nAccuracy by part of the method, means over pairs of tasks and seeds:", highlight=False)
+    console.print(table)
+
+
+def _table(*columns: str) -> "Table":
+    """Narrow enough for a terminal of 80 columns."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _share(found: object) -> str:
     if not isinstance(found, dict) or found["value"] is None:
         return "-"
-    if bare or found["low"] is None:
+    if found["low"] is None:
         return f"{found['value']:.1%}"
     return f"{found['value']:.1%} ({100 * found['low']:.0f}–{100 * found['high']:.0f})"
 

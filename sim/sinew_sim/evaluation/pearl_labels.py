@@ -1,8 +1,13 @@
 """Stage `labels`: how often transferred labels are right, where the method does not abstain.
 
-Every pair is also given to controls: the method as published, its coupling without the anchor, the anchor without a
-coupling, random labels, the method's own labels flipped, and plants whose right answer is mirrored. A plant counts
-as accepted unless it is refused, also where the method calls its labels provisional:
+Every pair is also given to controls, which show what each part of the method is worth:
+- published: the method as published, as far as it is known;
+- unanchored: our coupling of distances between hand, object and goal, without the anchor;
+- anchor-alone: the anchor's ranking, without a coupling;
+- closeness-alone: the anchor's first feature, how close object and goal are; it uses no label, of no task;
+- random: labels of a random order; flipped: the method's own labels inverted;
+and plants whose right answer is mirrored. A plant counts as accepted unless it is refused, also where the method
+calls its labels provisional:
 - mirrored-source: the source's labels are inverted, so its preferences contradict what its features show;
 - mirrored-progress: what is near the goal in the target is put far from it and back, its labels stay;
 - mirrored-target: the target's preferences are inverted, which only target labels can tell.
@@ -20,12 +25,14 @@ from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F64
 from sinew_policies.pearl.align import AlignConfig, Alignment, align, published
 from sinew_policies.pearl.controls import inverted, mirrored_progress
+from sinew_policies.pearl.features import features
 from sinew_policies.pearl.labels import PairLabels, from_matrix
 from sinew_sim.evaluation.pearl_data import WHOLE, Labelled, TaskPair
 from sinew_sim.evaluation.pearl_results import StageResult
 from sinew_sim.evaluation.pearl_scores import Estimate, label_accuracy, share
 
 METHOD = "cpa"
+CONTROL_LABELS = ("anchor-alone", "closeness-alone", "unanchored", "published", "random", "flipped")
 
 
 def judge_labels(
@@ -123,13 +130,16 @@ def _controls(
     order = stream(seed, "random labels", str(pair)).permutation(n)
     plain = align(source.segments, source.pairs, target.segments, published(), seed=seed)
     free = align(source.segments, source.pairs, target.segments, replace(config, anchor=""), seed=seed)
-    return {
-        "published": _unchecked(plain),
-        "unanchored": _unchecked(free),
+    anchor = features(config.anchor, target.segments, config.layout) if config.anchor else np.zeros((n, 1))
+    labels = {
         "anchor-alone": _unchecked(replace(found, z=_labels_by(found.utility))),
+        "closeness-alone": _unchecked(replace(found, z=_labels_by(anchor[:, 0]))),
+        "unanchored": _unchecked(free),
+        "published": _unchecked(plain),
         "random": _unchecked(replace(found, z=_labels_by(order))),
         "flipped": replace(found, z=1.0 - found.z),
     }
+    return {name: labels[name] for name in CONTROL_LABELS}
 
 
 def _unchecked(found: Alignment) -> Alignment:
