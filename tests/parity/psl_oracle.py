@@ -44,7 +44,8 @@ def index_places(folder: Path) -> list[Path]:
 
 def crops(folder: Path) -> list[Path]:
     """Files of crops of the first frame, told by their arrays: resize<pixels>_<kernel>_aa<0 or 1>."""
-    return [f for f in sorted(folder.glob("*.npz")) if all(n.startswith("resize") for n in read_arrays(f))]
+    named = {file: list(read_arrays(file)) for file in sorted(folder.glob("*.npz"))}
+    return [file for file, names in named.items() if names and all(n.startswith("resize") for n in names)]
 
 
 @dataclass(frozen=True)

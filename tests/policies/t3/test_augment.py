@@ -1,3 +1,6 @@
+import colorsys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,6 +63,46 @@ def test_jitter_of_brightness_has_the_stated_range() -> None:
     levels = [np.asarray(jittered(grey, only, np.random.default_rng(s))).mean() for s in range(200)]
     assert 59 <= min(levels) < 65
     assert 135 < max(levels) <= 141
+
+
+def test_the_defaults_are_the_published_ones() -> None:
+    assert Augmentation() == Augmentation(
+        crop=True,
+        area=(0.08, 1.0),
+        aspect=(3 / 4, 4 / 3),
+        flip=True,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.5,
+        hue=0.3,
+    )
+
+
+def test_jitter_of_hue_has_the_stated_range() -> None:
+    red = Image.fromarray(np.full((4, 4, 3), (200, 0, 0), np.uint8))
+    only = Augmentation(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.3)
+    views = [jittered(red, only, np.random.default_rng(s)) for s in range(200)]
+    turns = np.array([colorsys.rgb_to_hsv(*np.asarray(view)[0, 0].tolist())[0] for view in views])
+    turns[turns > 0.5] -= 1.0
+    assert -0.305 < turns.min() < -0.28
+    assert 0.28 < turns.max() < 0.305
+    assert abs(turns.mean()) < 4 * 0.3 / np.sqrt(3 * 200)
+
+
+@pytest.mark.parametrize(("change", "range_of"), [("contrast", 0.4), ("saturation", 0.5)])
+def test_jitter_of_contrast_and_saturation_scales_differences(change: str, range_of: float) -> None:
+    """Between pixels of one grey image, or between the channels of one colour."""
+    left, right = ((80, 80, 80), (120, 120, 120)) if change == "contrast" else ((80, 100, 120),) * 2
+    image = Image.fromarray(np.array([[left, right]], np.uint8))
+    only = replace(Augmentation(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0), **{change: range_of})
+
+    def difference(i: Image.Image) -> float:
+        a = np.asarray(i).astype(np.float64)[0]
+        return float(a[1, 0] - a[0, 0] if change == "contrast" else a[0, 2] - a[0, 0])
+
+    factors = [difference(jittered(image, only, np.random.default_rng(s))) / 40.0 for s in range(200)]
+    assert 1.0 - range_of - 0.05 <= min(factors) < 1.0 - 0.9 * range_of
+    assert 1.0 + 0.9 * range_of < max(factors) <= 1.0 + range_of + 0.05
 
 
 def test_a_third_of_the_circle_turns_red_to_green_and_keeps_grey() -> None:

@@ -46,6 +46,30 @@ def test_heads_have_the_published_numbers_of_weights(head: str, elements: int) -
     assert sum(t.numel() for t in net.decoders[head].state_dict().values()) == elements
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("masking", [None, 0.4])
+def test_weights_start_as_published(masking: float | None) -> None:
+    """Xavier-uniform linear layers and patches, zero biases, unit norms, tokens from N(0, 0.02²)."""
+    torch.manual_seed(0)
+    heads = {"mae_recon_single": HeadConfig("mae", recon_width=512, recon_depth=1)} if masking else {}
+    net = T3(T3Config(EncoderConfig(384, 1, 6, masking=masking), TrunkConfig(384, 1, 6), ("mini",), heads))
+    layers = [m for m in net.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)]
+    assert len(layers) == (9 if masking is None else 15)
+    for layer in layers:
+        n_out, n_in = layer.weight.flatten(1).shape
+        bound = (6.0 / (n_in + n_out)) ** 0.5
+        assert 0.999 * bound < float(layer.weight.abs().max()) <= bound * (1.0 + 1e-6)
+        assert float(layer.weight.std()) == pytest.approx(bound / 3.0**0.5, rel=0.02)
+        assert not layer.bias.any()
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert all(bool((m.weight == 1.0).all()) and not m.bias.any() for m in norms)
+    tokens = {k: p for k, p in net.named_parameters() if k.endswith(("cls_token", "mask_token"))}
+    assert len(tokens) == (1 if masking is None else 2)
+    for token in tokens.values():
+        assert float(token.std()) == pytest.approx(0.02, rel=0.15)  # four standard errors
+        assert abs(float(token.mean())) < 4.0 * 0.02 / token.numel() ** 0.5
+
+
 def test_every_head_gives_its_number_of_outputs() -> None:
     net, x = network(), images(2)
     with torch.no_grad():

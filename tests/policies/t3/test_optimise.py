@@ -26,6 +26,22 @@ def test_the_learning_rate_ends_at_its_floor_and_stays() -> None:
     assert all(a >= b for a, b in pairwise(rates))
 
 
+def test_the_defaults_are_the_published_recipe() -> None:
+    c = TrainConfig("pretrain", Path(), Path())
+    assert (c.steps, c.batch, c.mix) == (100_000, 64, "root")
+    assert (c.lr, c.lr_floor, c.other_lr_scale) == (1e-4, 1e-8, 1.0)
+    assert (c.validate_every, c.validation_batches, c.best_after) == (750, 50, 50)
+    assert c.masking == 0.4
+    assert replace(c, cross_reconstruction=True).masking == 0.3
+    assert replace(c, stage="supervise").masking is None
+    reconstruction = c.shape.reconstruction(cross=False)
+    assert (reconstruction.recon_width, reconstruction.recon_depth, reconstruction.recon_heads) == (512, 8, 16)
+    network = starting_network(replace(c, shape=SHAPE), ("mini",), ("mae_recon_single",))
+    assert network.config.encoder.masking == 0.4
+    for group in make_optimiser(network, c).param_groups:
+        assert (group["eps"], group["weight_decay"], group["betas"]) == (1e-6, 0.1, (0.9, 0.999))
+
+
 def test_everything_but_the_trunk_may_have_its_own_rate() -> None:
     config = replace(CONFIG, other_lr_scale=0.5)
     network = starting_network(config, ("mini",), ("cls_cnc",))
