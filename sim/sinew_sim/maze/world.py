@@ -29,8 +29,8 @@ class MazeConfig:
     open_walls: float = 0.0  # fraction of the walls not needed for a maze without loops that is left out
 
     def __post_init__(self) -> None:
-        if self.cells < 2:
-            raise ConfigError(f"cells is {self.cells}; expected at least 2 per side")
+        if not 2 <= self.cells <= 64:
+            raise ConfigError(f"cells is {self.cells}; expected 2 to 64 per side")
         if not 1 <= self.landmarks <= min(len(PALETTE), self.cells**2):
             raise ConfigError(
                 f"landmarks is {self.landmarks}; expected 1 to {min(len(PALETTE), self.cells**2)}: one colour and "

@@ -86,6 +86,8 @@ def test_an_unreachable_goal_is_named(world: MazeWorld) -> None:
 def test_impossible_mazes_and_ranges_are_named(world: MazeWorld) -> None:
     with pytest.raises(ConfigError, match="landmarks is 7; expected 1 to 6"):
         MazeConfig(cells=3, landmarks=7)
+    with pytest.raises(ConfigError, match="cells is 100000; expected 2 to 64 per side"):
+        MazeConfig(cells=100_000)
     with pytest.raises(ConfigError, match="leave no way through a cell"):
         MazeConfig(cell_m=1.0, landmark_m=0.4)
     with pytest.raises(ConfigError, match="0 < low < high"):
