@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sinew_policies.common.episodes import Bool
 from sinew_policies.common.errors import ConfigError, DataError, name_hint
@@ -20,6 +21,8 @@ from sinew_policies.pearl import pot_solvers
 from sinew_policies.pearl.assignment import search
 from sinew_policies.pearl.enumeration import MAX_POINTS, best_permutations
 
+DEVICES = ("cpu", "cuda")
+_CPU_ONLY = ("enumeration", "assignment")
 _MARGINAL_TOLERANCE = 0.02  # of a marginal's mean weight
 
 
@@ -86,7 +89,7 @@ class CouplingConfig:
     rounds: int = 1  # starts of "assignment"
     patience: float = 1.0  # of "assignment": moves without gain before it stops, in multiples of M
     rank: int = 8  # of "low_rank"
-    device: str = "cpu"  # torch device of "batch" and, if not cpu, of POT's other solvers
+    device: str = "cpu"  # or "cuda", on which only POT's solvers run; "auto" takes "batch" there
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
@@ -96,6 +99,15 @@ class CouplingConfig:
         for name in ("epsilon", "max_iter", "rounds", "patience", "rank"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"coupling {name} is {getattr(self, name)}; expected more than 0")
+        if self.device not in DEVICES:
+            raise ConfigError(f"coupling device is '{self.device}'; {name_hint(self.device, DEVICES)}")
+        if self.device == "cuda" and self.solver in _CPU_ONLY:
+            raise ConfigError(
+                f"coupling solver '{self.solver}' runs on the CPU only, but device is 'cuda'; take device 'cpu' or "
+                f"one of these solvers: {', '.join(sorted(set(SOLVERS) - set(_CPU_ONLY)))}"
+            )
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("coupling device is 'cuda', but torch finds no usable GPU; take device 'cpu'")
 
 
 @dataclass(frozen=True)
@@ -191,6 +203,8 @@ Solver = Callable[[Problems, CouplingConfig, int], F64]
 
 def _choose(problems: Problems, config: CouplingConfig) -> str:
     if config.solver == "auto":
+        if config.device == "cuda":
+            return "batch"
         if not problems.uniform:
             return "conditional_gradient"
         return "enumeration" if problems.source.shape[1] <= MAX_POINTS else "assignment"
@@ -240,5 +254,5 @@ SOLVERS: dict[str, Solver] = {
     "proximal": lambda p, c, s: pot_solvers.proximal(p, c.alpha, c.epsilon, c.device, c.max_iter),
     "batch": lambda p, c, s: pot_solvers.batch(p, c.alpha, c.epsilon, c.device, c.max_iter),
     "semirelaxed": lambda p, c, s: pot_solvers.semirelaxed(p, c.alpha, c.device, c.max_iter),
-    "low_rank": lambda p, c, s: pot_solvers.low_rank(p, c.rank, c.max_iter),
+    "low_rank": lambda p, c, s: pot_solvers.low_rank(p, c.rank, c.device, c.max_iter),
 }

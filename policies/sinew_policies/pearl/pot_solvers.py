@@ -104,27 +104,20 @@ def batch(problems: Stacked, alpha: float, epsilon: float, device: str, max_iter
     return found.plan.cpu().numpy().astype(np.float64)
 
 
-def low_rank(problems: Stacked, rank: int, max_iter: int) -> F64:
+def low_rank(problems: Stacked, rank: int, device: str, max_iter: int) -> F64:
     """Plans of low rank, for problems too large for the others (Scetbon 2021). (B, M, N)
 
     POT's solver takes points with squared Euclidean cost. A Euclidean distance is one, in coordinates found by
     classical scaling (Schoenberg), so the objective stays that of the other solvers. Poor energies, even so.
     """
     gw = _gromov()
-    u, v = problems.weights()
-    plans = []
-    for b in range(len(problems.source)):
-        Q, R, g = gw.lowrank_gromov_wasserstein_samples(
-            _embed(problems.source[b]),
-            _embed(problems.target[b]),
-            u[b],
-            v[b],
-            rank=min(rank, problems.source.shape[1], problems.target.shape[1]),
-            numItermax=max_iter,
-            warn=False,
-        )
-        plans.append(Q / g @ R.T)
-    return np.stack(plans)
+    rank = min(rank, problems.source.shape[1], problems.target.shape[1])
+
+    def solve(X, Y, L, u, v):  # type: ignore[no-untyped-def]
+        Q, R, g = gw.lowrank_gromov_wasserstein_samples(X, Y, u, v, rank=rank, numItermax=max_iter, warn=False)
+        return Q / g @ R.T
+
+    return _loop(problems, solve, device, of_distances=_embed)
 
 
 def _embed(distances: F64) -> F64:
@@ -144,12 +137,17 @@ def _gromov() -> ModuleType:
     return gromov
 
 
-def _loop(problems: Stacked, solve: Callable, device: str) -> F64:
+def _loop(
+    problems: Stacked,
+    solve: Callable,
+    device: str,
+    of_distances: Callable[[F64], F64] = lambda distances: distances,
+) -> F64:
     u, v = problems.weights()
     plans = []
     for b in range(len(problems.source)):
         linear = None if problems.linear is None else problems.linear[b]
-        given = (problems.source[b], problems.target[b], linear, u[b], v[b])
+        given = (of_distances(problems.source[b]), of_distances(problems.target[b]), linear, u[b], v[b])
         if device == "cpu":
             plans.append(np.asarray(solve(*given)))
         else:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from sinew_policies.common.errors import ConfigError, DataError
-from sinew_policies.pearl import coupling
+from sinew_policies.pearl import coupling, pot_solvers
 from sinew_policies.pearl.coupling import SOLVERS, CouplingConfig, Problems, couple, energies, fault
 
 ANY_SHAPE = ("auto", "conditional_gradient", "proximal", "batch", "semirelaxed")
@@ -140,10 +140,58 @@ def test_low_rank_keeps_its_rank_and_refuses_a_linear_cost() -> None:
         couple(_problems(10, 6, 6, fused=True), CouplingConfig(solver="low_rank"))
 
 
+@pytest.mark.parametrize(
+    "solve",
+    [
+        lambda p, device: pot_solvers.conditional_gradient(p, 0.5, device, 100),
+        lambda p, device: pot_solvers.proximal(p, 0.5, 0.05, device, 100),
+        lambda p, device: pot_solvers.semirelaxed(p, 0.5, device, 100),
+        lambda p, device: pot_solvers.low_rank(p, 2, device, 100),
+    ],
+)
+def test_looped_solvers_run_on_torchs_device(solve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, in single precision, but with torch's CPU: as good as with NumPy's arrays."""
+    p = _problems(11, 8, 8, fused=True, b=3)
+    p.linear[:] += 5.0 * (1.0 - np.eye(8))  # one minimum, so that rounding leads to no other
+    moved, as_tensor = [], torch.as_tensor
+    monkeypatch.setattr(torch, "as_tensor", lambda x, **kw: moved.append(kw.get("device")) or as_tensor(x, **kw))
+    on_numpy = energies(p, solve(p, "cpu"), 0.5)
+    assert not moved
+    plans = solve(p, "cpu:0")
+    assert moved.count("cpu:0") >= 3 * 4  # at least two sets and two weights of each problem
+    assert plans.dtype == np.float64
+    np.testing.assert_allclose(plans.sum((1, 2)), 1.0, atol=1e-3)
+    np.testing.assert_allclose(energies(p, plans, 0.5), on_numpy, rtol=0.02)
+
+
+def test_the_device_reaches_every_solver_of_pot(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = _problems(11, 4, 4, fused=False)
+    plan = couple(p, CouplingConfig(solver="enumeration")).plans
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for solver in ("batch", "conditional_gradient", "low_rank", "proximal", "semirelaxed"):
+        asked: list[object] = []
+        monkeypatch.setattr(pot_solvers, solver, lambda *given, asked=asked: asked.extend(given) or plan)
+        couple(p, CouplingConfig(solver=solver, device="cuda"))
+        assert "cuda" in asked
+    assert couple(p, CouplingConfig(device="cuda")).solver == "batch"
+    with pytest.raises(
+        ConfigError, match=r"'assignment' runs on the CPU only.*batch, conditional_gradient, low_rank"
+    ):
+        CouplingConfig(solver="assignment", device="cuda")
+
+
+def test_a_missing_gpu_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"device is 'cuda', but torch finds no usable GPU; take device 'cpu'"):
+        CouplingConfig(solver="batch", device="cuda")
+    with pytest.raises(ConfigError, match=r"coupling device is 'gpu'.*valid names: cpu, cuda"):
+        CouplingConfig(device="gpu")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("solver", ["batch", "conditional_gradient", "proximal", "semirelaxed"])
+@pytest.mark.parametrize("solver", ["batch", "conditional_gradient", "proximal", "semirelaxed", "low_rank"])
 def test_gpu_plans_are_as_good(solver: str) -> None:
-    p = _problems(11, 12, 12, fused=True, b=4)
+    p = _problems(11, 12, 12, fused=solver != "low_rank", b=4)
     on_cpu = couple(p, CouplingConfig(solver=solver)).energies
     on_gpu = couple(p, CouplingConfig(solver=solver, device="cuda")).energies
     np.testing.assert_allclose(on_gpu, on_cpu, rtol=0.05)
