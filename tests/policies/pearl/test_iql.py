@@ -10,7 +10,7 @@ from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F32
 from sinew_policies.pearl.cloning import Cloning, CloningConfig, train_cloning
 from sinew_policies.pearl.iql import IQL, IQLConfig, train_policies, train_policy
-from sinew_policies.pearl.policy import Policy
+from sinew_policies.pearl.policy import Policy, mlp
 
 QUICK = IQLConfig(steps=500, hidden=(32, 32), lr=3e-3, beta=3.0, discount=0.8)
 SHORT = replace(QUICK, steps=30)
@@ -53,6 +53,74 @@ def test_reward_beats_cloning_and_flipped_reward(data: Transitions) -> None:
     assert right < 0.3
     assert cloned > 2 * right
     assert flipped > cloned
+
+
+def test_updates_are_those_of_the_paper(data: Transitions) -> None:
+    """Four updates of all networks against the equations, written out over autograd, in double precision.
+
+    Every setting is far from its neutral value, and rates are high, so that none of them can be left out.
+    """
+    config = IQLConfig(
+        steps=6, batch=32, hidden=(8,), expectile=0.9, beta=2.0, discount=0.6, lr=0.02, polyak=0.3, weight_clip=3.0
+    )
+    ours = IQL(data, [data.rewards], config, 0)
+    value, policy = (mlp(widths).double() for widths in ((2, 8, 1), (2, 8, 2)))
+    critics, targets = ([mlp((4, 8, 1)).double() for _ in range(2)] for _ in range(2))
+    ours._value.copy_to(value, 0)
+    ours._policy.copy_to(policy, 0)
+    for k in range(2):
+        ours._q.copy_to(critics[k], k)
+        ours._target.copy_to(targets[k], k)
+    log_std = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    critic_adam = torch.optim.Adam(
+        [*value.parameters(), *critics[0].parameters(), *critics[1].parameters()], config.lr
+    )
+    policy_adam = torch.optim.Adam([*policy.parameters(), log_std])
+    seen = torch.from_numpy(data.observations).double()
+    mean, deviation = seen.mean(0), seen.std(0, unbiased=False)
+    reward = torch.from_numpy(data.rewards).double()
+    reward = (1.0 - 0.6) * (reward - reward.mean()) / reward.std(unbiased=False)
+    spread = torch.zeros(())
+    sides, clipped = [], []
+    for step in range(4):
+        index = torch.from_numpy(stream(step, "batch").integers(0, len(data.actions), config.batch))
+        ours.update(index)
+        o = (seen[index] - mean) / deviation
+        following = (torch.from_numpy(data.next_observations).double()[index] - mean) / deviation
+        a = torch.from_numpy(data.actions).double()[index]
+        pair = torch.cat([o, a], 1)
+        lower = torch.minimum(targets[0](pair), targets[1](pair)).detach()[:, 0]
+        advantage = lower - value(o)[:, 0]
+        above = advantage > 0
+        value_loss = torch.where(above, 0.9 * advantage**2, 0.1 * advantage**2).mean()
+        aim = reward[index] + 0.6 * value(following).detach()[:, 0]
+        q_loss = sum(((q(pair)[:, 0] - aim) ** 2).mean() for q in critics)
+        critic_adam.zero_grad()
+        (value_loss + q_loss).backward()
+        batch_spread = advantage.detach().std()
+        spread = batch_spread if step == 0 else 0.99 * spread + 0.01 * batch_spread
+        weight = torch.exp(2.0 * advantage.detach() / spread).clamp(max=3.0)
+        error = (torch.tanh(policy(o)) - a) / log_std.exp()
+        policy_adam.zero_grad()
+        (weight * (0.5 * error**2 + log_std).sum(1)).mean().backward()
+        policy_adam.param_groups[0]["lr"] = config.lr * (1.0 + np.cos(np.pi * step / 6)) / 2.0
+        critic_adam.step()
+        policy_adam.step()
+        with torch.no_grad():
+            for q, target in zip(critics, targets, strict=True):
+                for new, old in zip(q.parameters(), target.parameters(), strict=True):
+                    old.copy_(0.3 * new + 0.7 * old)
+        sides.append(above.double().mean())
+        clipped.append((weight == 3.0).double().mean())
+    assert 0.1 < np.mean(sides) < 0.9
+    assert 0.1 < np.mean(clipped) < 0.9
+    with torch.no_grad():
+        assert np.allclose(ours._value.outputs(o.float())[0].T, value(o), atol=1e-4)
+        for k in range(2):
+            assert np.allclose(ours._q.outputs(pair.float())[k].T, critics[k](pair), atol=1e-4)
+            assert np.allclose(ours._target.outputs(pair.float())[k].T, targets[k](pair), atol=1e-4)
+        assert np.allclose(ours._policy.outputs(o.float())[0].T, policy(o), atol=1e-4)
+        assert np.allclose(ours._log_std[0, :, 0], log_std, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [0.05, 20.0])
