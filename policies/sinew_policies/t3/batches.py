@@ -84,7 +84,11 @@ def sources_of(sets: Sequence[DataSet], config: TrainConfig) -> list[Source]:
 
 
 class Batches(Dataset[Batch]):
-    """Batch of step s for one process: a pure function of seed, step and process."""
+    """Batch of step s for one process: a pure function of seed, step and process.
+
+    Together the processes have the images that one would have. Pose pairs stay within a share, so that each image
+    is read and encoded once: N processes learn from other pairs than one.
+    """
 
     def __init__(self, sources: Sequence[Source], config: TrainConfig, image_px: int, n_patches: int, rank: int):
         self._sources, self._config, self._image_px, self._n_patches = tuple(sources), config, image_px, n_patches

@@ -41,6 +41,20 @@ def test_the_published_network_has_its_published_size() -> None:
 
 
 @torch.no_grad()
+def test_memory_actor_and_critic_start_as_published(policy: PSLPolicy) -> None:
+    """Orthogonal, that of the actor times 0.01; biases 0."""
+    rnn = dict(policy.net.state_encoder.rnn.named_parameters())
+    weights = [(p, 1.0) for name, p in rnn.items() if "weight" in name]
+    assert len(weights) == 2 * TINY.rnn_layers
+    actor, critic = policy.action_distribution.linear, policy.critic.fc
+    for weight, gain in (*weights, (actor.weight, 0.01), (critic.weight, 1.0)):
+        tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
+        torch.testing.assert_close(tall.T @ tall / gain**2, torch.eye(tall.shape[1]), atol=1e-5, rtol=0)
+    biases = [p for name, p in rnn.items() if "bias" in name]
+    assert not any(b.any() for b in (*biases, actor.bias, critic.bias))
+
+
+@torch.no_grad()
 def test_a_sequence_equals_its_steps_also_across_resets(policy: PSLPolicy) -> None:
     observation, actions, masks = sequence()
     state = torch.randn(BATCH, 4, TINY.rnn_hidden, generator=torch.Generator().manual_seed(2))

@@ -1,6 +1,7 @@
 """PPO learns a task that needs memory, with the small and with the published policy."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -59,6 +60,58 @@ def test_a_clipped_ratio_stops_the_gradient_of_the_policy() -> None:
     assert stats.clipped == 1.0
     assert stats.gradient_norm == 0.0
     assert stats.policy_loss == pytest.approx(-12.0, rel=1e-5)
+
+
+def test_the_defaults_are_the_published_ones() -> None:
+    assert PPOConfig() == PPOConfig(
+        rollout_steps=64,
+        epochs=2,
+        minibatches=2,
+        clip=0.2,
+        lr=2.25e-4,
+        adam_eps=1e-5,
+        weight_decay=1e-6,
+        gamma=0.99,
+        gae_lambda=0.95,
+        value_coefficient=0.5,
+        entropy_coefficient=0.01,
+        gradient_clip=0.2,
+        normalise_advantages=False,
+        linear_decay=False,
+    )
+
+
+def test_where_nothing_is_gained_the_entropy_bonus_makes_actions_more_random() -> None:
+    torch.manual_seed(0)
+    policy = make_policy()
+    with torch.no_grad():
+        policy.actor.bias[0] = 2.0
+    rollout = Collector(Recall(8), policy, 0, 0, CPU).collect(8)
+    indifferent = replace(
+        rollout,
+        rewards=torch.zeros_like(rollout.rewards),
+        values=torch.zeros_like(rollout.values),
+        dones=torch.ones_like(rollout.dones),  # every advantage is 0
+    )
+    config = replace(FAST, epochs=1, minibatches=1, value_coefficient=0.0, weight_decay=0.0)
+    config = replace(config, normalise_advantages=False)
+    still = PPO(policy, replace(config, entropy_coefficient=0.0), 0).update(indifferent, 0)
+    assert still.gradient_norm == 0.0
+    ppo = PPO(policy, replace(config, entropy_coefficient=0.01), 0)
+    entropies = [ppo.update(indifferent, i).entropy for i in range(4)]
+    assert entropies[0] == pytest.approx(still.entropy)
+    assert all(a < b for a, b in pairwise(entropies))
+
+
+def test_gradients_are_clipped_to_the_stated_norm() -> None:
+    torch.manual_seed(0)
+    policy = make_policy()
+    rollout = Collector(Recall(8), policy, 0, 0, CPU).collect(8)
+    ppo = PPO(policy, replace(FAST, epochs=1, minibatches=1, gradient_clip=1e-3), 0)
+    stats = ppo.update(rollout, 0)
+    assert stats.gradient_norm > 0.1  # before
+    gradients = [p.grad.norm() for p in policy.parameters() if p.grad is not None]
+    assert float(torch.stack(gradients).norm()) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_linear_decay_sets_the_rate() -> None:

@@ -61,6 +61,14 @@ def test_actions_are_sampled_by_seed_and_environment(predictor: Predictor) -> No
     assert np.array_equal(both[:, :1], walk(predictor.start(goals[:1]), images[:, :1]))
 
 
+def test_actions_are_sampled_under_the_published_seed(predictor: Predictor) -> None:
+    images = frames(STEPS)
+    assert np.array_equal(walk(predictor.start(goal()), images), walk(predictor.start(goal(), seed=200), images))
+    assert not np.array_equal(
+        walk(predictor.start(goal()), images), walk(predictor.start(goal(), seed=201), images)
+    )
+
+
 def test_sampled_actions_follow_the_probabilities(predictor: Predictor) -> None:
     image = frames(1)[0]
     n = 400

@@ -7,12 +7,14 @@ import torch
 from policies.t3.touch_sets import SHAPE, write_set
 
 from sinew_policies.common.errors import ConfigError, DataError
+from sinew_policies.common.seeds import stream
+from sinew_policies.t3.augment import Augmentation, augmented
 from sinew_policies.t3.batches import Batches, Source, sources_of, validation_batches
 from sinew_policies.t3.fota import Sample, write_count, write_shard
 from sinew_policies.t3.pose import LabelNorm
 from sinew_policies.t3.preprocess import Normalisation, preprocess
 from sinew_policies.t3.sets import DataSet, SetInfo, open_sets, write_info
-from sinew_policies.t3.tasks import position_mm
+from sinew_policies.t3.tasks import position_mm, rolled
 from sinew_policies.t3.train_config import RECONSTRUCTION_HEAD, TrainConfig
 
 CONFIG = TrainConfig("supervise", Path("data"), Path("out"), batch=8, shape=SHAPE)
@@ -68,6 +70,24 @@ def test_processes_share_the_batch_of_one(sets: list[DataSet]) -> None:
     assert torch.equal(torch.cat([h.target for h in halves if h.target is not None]), whole.target)
 
 
+def test_pairs_stay_within_the_share_of_a_process(sets: list[DataSet]) -> None:
+    config = replace(CONFIG, tasks=("pose_estimation_3d",), processes=2)
+    ranks = [batches(sets, config, rank) for rank in (0, 1)]
+    alone = batches(sets, replace(config, processes=1))
+    offsets = set()
+    for step in range(12):
+        halves = [of_rank[step] for of_rank in ranks]
+        assert torch.equal(torch.cat([h.images for h in halves]), alone[step].images)
+        for half in halves:
+            assert half.partner is not None
+            assert half.target is not None
+            offset = int(half.partner.argmin())
+            assert half.partner.tolist() == rolled(4, offset).tolist()
+            torch.testing.assert_close(half.target.sum(0), torch.zeros(3), atol=1e-5, rtol=0)  # a closed round
+            offsets.add(offset)
+    assert offsets == {0, 1, 2, 3}
+
+
 def test_pose_images_are_plain_and_targets_are_normalised(sets: list[DataSet]) -> None:
     key = source(sets, "pose_estimation_6d_mini")
     norm = key.data.info.label_norm
@@ -112,6 +132,17 @@ def test_reconstruction_gets_noise_and_random_views(sets: list[DataSet]) -> None
     assert a.noise.shape == (8, 16)
     assert 0.0 <= float(a.noise.min()) < float(a.noise.max()) < 1.0
     assert a.target is None
+
+
+def test_reconstruction_sees_the_published_views(sets: list[DataSet]) -> None:
+    key = next(s for s in sets if s.name == "key")
+    first = batches(sets, replace(CONFIG, stage="pretrain", sets=("key",)))[0].images[0].numpy()
+    assert key.info.crop_and_flip
+    views = (
+        augmented(key.splits["train"][i].image, key.preprocessing(32), Augmentation(), stream(0, "view", 0, 0))
+        for i in range(40)
+    )
+    assert sum(np.array_equal(view, first) for view in views) == 1
 
 
 def test_labels_of_the_whole_frame_get_the_whole_frame(sets: list[DataSet]) -> None:
