@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sinew_policies.common.errors import DataError
 from sinew_policies.common.types import F64, I32
+from sinew_policies.pearl.labels import PairLabels
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,19 @@ def tally(n: int, index: I32, z: F64, counted: NDArray[np.bool_]) -> Votes:
     lean = np.divide(side, count, out=np.zeros((n, n)), where=some)
     np.fill_diagonal(mean, 0.5)
     return Votes(mean, 0.5 + 0.5 * np.abs(lean), count)
+
+
+def confident(labels: PairLabels, least: float, where: str) -> PairLabels:
+    """Of transferred labels those with |2z - 1| of at least `least`, taken as certain (0 or 1).
+
+    Such labels are soft because subsets differ, not because a pair is near a tie: a reward should not learn the
+    softness, and the least certain ones are those that are often wrong. Raises DataError where none is left.
+    """
+    confidence = np.abs(2.0 * labels.z - 1.0)
+    kept = confidence >= max(least, 1e-9)
+    if not kept.any():
+        raise DataError(
+            f"{where}: the most certain of {len(labels)} transferred labels has confidence {confidence.max():.2f}, "
+            f"expected at least {least:g}; lower least_confidence, or take another source"
+        )
+    return PairLabels(labels.pairs[kept], (labels.z[kept] > 0.5).astype(np.float64))

@@ -22,6 +22,7 @@ from sinew_policies.common.errors import DataError, escaped
 from sinew_policies.common.types import F64
 
 COLUMNS = ("task", "length", "episode_a", "start_a", "episode_b", "start_b", "z", "source")
+TRANSFERRED = "cpa:"  # how the source of a label begins that came from another task
 _MAX_LINE = 100_000
 
 
@@ -44,6 +45,11 @@ class Preferences:
 
     def __len__(self) -> int:
         return len(self.z)
+
+    @property
+    def transferred(self) -> Bool:
+        """(K,) labels that came from another task."""
+        return np.array([source.startswith(TRANSFERRED) for source in self.sources], bool)
 
 
 def check_labels(pairs: Index, z: F64, n_segments: int | None, where: str) -> None:

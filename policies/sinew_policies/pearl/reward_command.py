@@ -8,6 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -16,6 +17,9 @@ from sinew_policies.common import episode_hdf5
 from sinew_policies.common.episodes import cut
 from sinew_policies.common.report import Metric, Report
 from sinew_policies.pearl import preferences
+from sinew_policies.pearl.confidence import confident
+from sinew_policies.pearl.labels import PairLabels
+from sinew_policies.pearl.preferences import Preferences
 from sinew_policies.pearl.reward_training import RewardTraining, RewardTrainingConfig, TrainedReward
 from sinew_policies.pearl.training_loop import drive, run_arguments, settings_of
 
@@ -33,9 +37,10 @@ def main(argv: list[str]) -> int:
     episodes = episode_hdf5.read(a.episodes)
     labels = preferences.read(a.preferences, episodes)
     segments = cut(episodes, labels.segments)
-    training = RewardTraining(segments, labels.pairs, labels.z, config, a.seed)
+    used = _learnt_from(labels, config.least_confidence, str(a.preferences))
+    training = RewardTraining(segments, used.pairs, used.z, config, a.seed)
     console = Console(markup=False, stderr=True)
-    data: list[NDArray] = [segments.observations, segments.actions, labels.pairs, labels.z]
+    data: list[NDArray] = [segments.observations, segments.actions, used.pairs, used.z]
     if not drive(training, a.out, settings_of(config, a.seed, data), config.steps, console):
         console.print("interrupted; the same command goes on")
         return 130
@@ -44,6 +49,8 @@ def main(argv: list[str]) -> int:
     card = _card(trained, config, episodes.task, " ".join([command, *a.settings]), sorted(set(labels.sources)))
     trained.model.save(a.out / WEIGHTS_FOLDER, card)
     accuracy, scores = trained.scores.pair_accuracy, trained.scores
+    if labels.transferred.any():
+        print(f"learnt from {len(used)} of {len(labels)} labels: the others were transferred with less confidence")
     print(f"reward in {a.out / WEIGHTS_FOLDER}, {trained.steps} steps")
     print(
         f"held-out pair accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}, n {accuracy.n})"
@@ -54,6 +61,16 @@ def main(argv: list[str]) -> int:
     if a.json:
         Report("train reward", a.seed, time.monotonic() - started, _metrics(trained)).write(a.json)
     return 0
+
+
+def _learnt_from(labels: Preferences, least_confidence: float, where: str) -> PairLabels:
+    """Labels given for this task as they are, transferred ones where they are confident."""
+    every = PairLabels(labels.pairs, labels.z)
+    if not labels.transferred.any():
+        return every
+    sure = confident(every.subset(labels.transferred), least_confidence, where)
+    pairs, z = labels.pairs[~labels.transferred], labels.z[~labels.transferred]
+    return PairLabels(np.concatenate([pairs, sure.pairs]), np.concatenate([z, sure.z]))
 
 
 def _metrics(trained: TrainedReward) -> dict[str, Metric]:

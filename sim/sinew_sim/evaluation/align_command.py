@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             + "; ".join(f"'{r.task}': {r.reason}" for r in ranked)
         )
     found = preferences.from_matrix(
-        target.task, places, chosen.z, f"cpa:{chosen.source}", abstained=chosen.abstained
+        target.task, places, chosen.z, f"{preferences.TRANSFERRED}{chosen.source}", abstained=chosen.abstained
     )
     preferences.write(found, args.out)
     console.print(

@@ -1,7 +1,7 @@
 """Stages `reward` and `policy`: what transferred labels are worth, beside oracle labels and empty controls.
 
 Every reward is trained alike and differs in its labels only:
-- cpa: transferred labels, where the method does not abstain
+- cpa: transferred labels, where the method does not abstain and is confident
 - oracle: the scripted labels themselves
 - random: labels of a random order
 - flipped: the transferred labels inverted
@@ -16,11 +16,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sinew_policies.common.episodes import EpisodeSet
+from sinew_policies.common.errors import DataError
 from sinew_policies.common.report import Cell, Row, metric_fields, rate
 from sinew_policies.common.seeds import stream
 from sinew_policies.common.types import F32, F64
 from sinew_policies.pearl.align import AlignConfig, Alignment, align
 from sinew_policies.pearl.cloning import CloningConfig, train_cloning
+from sinew_policies.pearl.confidence import confident
 from sinew_policies.pearl.iql import IQLConfig, train_policies
 from sinew_policies.pearl.labels import PairLabels, from_matrix
 from sinew_policies.pearl.policy import Policy
@@ -109,14 +111,14 @@ def _rewards(
         target_anchor=few,
         seed=trial.seed,
     )
+    transferred = _transferred(trial, found, config.reward.least_confidence)
     rows: list[Row] = []
     accuracy: dict[str, Estimate] = {}
     models: dict[str, TrainedReward] = {}
-    for name, labels in _labels(trial, found).items():
+    if isinstance(transferred, str):
+        rows.append({**trial.about, "method": METHOD, "pair_accuracy": None, "refused": transferred})
+    for name, labels in _labels(trial, transferred).items():
         if name not in names:
-            continue
-        if labels is None:
-            rows.append({**trial.about, "method": name, "pair_accuracy": None, "refused": found.refused})
             continue
         trained = train_reward(trial.target.segments, labels.pairs, labels.z, config.reward, trial.seed)
         models[name] = trained
@@ -132,26 +134,31 @@ def _rewards(
                 "steps": trained.steps,
             }
         )
-    counts = {"refused": (int(found.refused is not None), 1)}
+    counts = {"refused": (int(isinstance(transferred, str)), 1)}
     return StageResult(tuple(rows), accuracy, counts), models
 
 
-def _labels(trial: Trial, found: Alignment) -> dict[str, PairLabels | None]:
-    n = len(trial.target.z)
-    order = stream(trial.seed, "random labels", str(trial.pair)).permutation(n)
-    labels: dict[str, PairLabels | None] = {
-        METHOD: None,
+def _transferred(trial: Trial, found: Alignment, least_confidence: float) -> PairLabels | str:
+    """What the reward learns from, or why there is nothing."""
+    if found.refused is not None:
+        return found.refused
+    every = from_matrix(found.z)
+    i, j = every.pairs.T
+    try:
+        return confident(every.subset(~found.abstained[i, j]), least_confidence, f"labels of '{trial.pair}'")
+    except DataError as fault:
+        return str(fault)
+
+
+def _labels(trial: Trial, transferred: PairLabels | str) -> dict[str, PairLabels]:
+    order = stream(trial.seed, "random labels", str(trial.pair)).permutation(len(trial.target.z))
+    others = {
         ORACLE: from_matrix(trial.target.z),
         "random": from_matrix(0.5 + 0.5 * np.sign(order[:, None] - order[None, :]).astype(np.float64)),
     }
-    if found.refused is None:
-        every = from_matrix(found.z)
-        i, j = every.pairs.T
-        kept = every.subset(~found.abstained[i, j])
-        # Standings are soft because subsets differ, not because the pair is near a tie: trained on which is better.
-        hard = PairLabels(kept.pairs, 0.5 + 0.5 * np.sign(kept.z - 0.5))
-        labels[METHOD], labels["flipped"] = hard, PairLabels(hard.pairs, 1.0 - hard.z)
-    return labels
+    if isinstance(transferred, str):
+        return others
+    return {METHOD: transferred, **others, "flipped": PairLabels(transferred.pairs, 1.0 - transferred.z)}
 
 
 def _without_transfer(trial: Trial, few: PairLabels, config: RewardTrainingConfig, steps: int) -> F32:
