@@ -64,6 +64,22 @@ def test_from_labels_to_a_policy_with_its_controls(files: Path, capsys: pytest.C
     assert "held-out pair accuracy" in capsys.readouterr().out
 
 
+def test_uncertain_transferred_labels_are_left_out(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    episodes = episode_hdf5.read(files / "toy.hdf5")
+    ahead = episodes.returns[:, None] - episodes.returns[None]
+    near = np.abs(ahead) < np.median(np.abs(ahead))
+    z = 0.5 + 0.5 * np.sign(ahead) * np.where(near, -0.4, 0.9)  # what is uncertain is wrong
+    labels = preferences.from_matrix("toy", whole_episodes(episodes), z, f"{preferences.TRANSFERRED}other")
+    preferences.write(labels, files / "labels.csv")
+    assert _reward(files, "reward", "--json", str(files / "reward.json")) == 0
+    report = json.loads((files / "reward.json").read_text())
+    assert report["metrics"]["pair_accuracy"]["value"] > 0.9
+    confident = int((~near[np.triu_indices(30, 1)]).sum())
+    assert f"learnt from {confident} of {len(labels)} labels" in capsys.readouterr().out
+    assert _reward(files, "none", "least_confidence=0.95") == 2
+    assert "most certain of 435 transferred labels has confidence 0.90" in capsys.readouterr().err
+
+
 def test_interrupted_and_resumed_gives_the_same_weights(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _reward(files, "whole") == 0
     block = RewardTraining.block
