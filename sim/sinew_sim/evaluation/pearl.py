@@ -165,7 +165,7 @@ def _judge(job: Job) -> StageResult:
     trial = Trial(job.pair, source, target, episodes, job.target_labels, job.seed)
     if c.stage == "reward":
         return judge_rewards(trial, c.method, REWARDS if c.controls else (METHOD, ORACLE))
-    return judge_policies(trial, c.method, rollouts=c.rollouts, steps=c.steps)
+    return judge_policies(trial, c.method, rollouts=c.rollouts, steps=c.steps, controls=c.controls)
 
 
 @cache
@@ -198,9 +198,8 @@ def _reward_metrics(results: Sequence[StageResult], seed: int) -> dict[str, Metr
     both = [r.estimates for r in results if METHOD in r.estimates]
     return {
         "pair_accuracy": pearl_scores.mean([e[METHOD] for e in both], seed),
-        "pair_accuracy_of_oracle": pearl_scores.mean(
-            [pearl_scores.ratio(e[METHOD], e[ORACLE]) for e in both], seed
-        ),
+        "oracle_pair_accuracy": pearl_scores.mean([e[ORACLE] for e in both], seed),
+        "pair_accuracy_ratio": pearl_scores.mean([pearl_scores.ratio(e[METHOD], e[ORACLE]) for e in both], seed),
         "refused": _over_all(results, "refused"),
     }
 

@@ -10,7 +10,7 @@ target labels alone (what the transfer must beat), from the cpa reward flipped a
 (zero), and by plain cloning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -77,19 +77,20 @@ def judge_rewards(trial: Trial, config: MethodConfig, names: Sequence[str] = REW
     return _rewards(trial, config, names)[0]
 
 
-def judge_policies(trial: Trial, config: MethodConfig, *, rollouts: int, steps: int) -> StageResult:
-    """Trains the policies and plays each on the same `rollouts` layouts. Counts of successes are by name."""
+def judge_policies(
+    trial: Trial, config: MethodConfig, *, rollouts: int, steps: int, controls: bool = True
+) -> StageResult:
+    """Trains the policies and plays each on the same `rollouts` layouts. Counts of successes are by name; without
+    `controls` only those of the transferred and the oracle's labels.
+    """
     rewards, models = _rewards(trial, config, (METHOD, ORACLE))
     data = trial.episodes.transitions()
     learned = {name: m.model.step_rewards(trial.episodes) for name, m in models.items()}
-    # A refused source leaves no reward of its own; the controls are then those of the oracle's.
-    basis = learned.get(METHOD, learned[ORACLE])
-    learned |= {name: control_rewards(name, basis, trial.seed) for name in CONTROLS}
-    few = few_labels(trial.target, trial.target_labels, trial.pair, trial.seed)
-    if few is not None:
-        learned[TARGET_LABELS] = _without_transfer(trial, few, config.reward, models[ORACLE].steps)
+    if controls:
+        learned |= _control_rewards(trial, config.reward, learned, models[ORACLE].steps)
     policies = dict(zip(learned, train_policies(data, list(learned.values()), config.iql, trial.seed), strict=True))
-    policies[CLONING] = train_cloning(data, config.cloning, trial.seed)
+    if controls:
+        policies[CLONING] = train_cloning(data, config.cloning, trial.seed)
     found = {name: _played(trial, policy, rollouts, steps) for name, policy in policies.items()}
     rows = [
         {**trial.about, "method": name, "policy_success": metric_fields(rate(done, rollouts))}
@@ -97,6 +98,17 @@ def judge_policies(trial: Trial, config: MethodConfig, *, rollouts: int, steps: 
     ]
     counts = {name: (done, rollouts) for name, done in found.items()}
     return StageResult((*rewards.rows, *rows), counts={**counts, **rewards.counts})
+
+
+def _control_rewards(
+    trial: Trial, config: RewardTrainingConfig, learned: Mapping[str, F32], oracle_steps: int
+) -> dict[str, F32]:
+    """Step rewards of every control."""
+    # A refused source leaves no reward of its own; the controls are then those of the oracle's.
+    basis = learned.get(METHOD, learned[ORACLE])
+    made = {name: control_rewards(name, basis, trial.seed) for name in CONTROLS}
+    few = few_labels(trial.target, trial.target_labels, trial.pair, trial.seed)
+    return made if few is None else {**made, TARGET_LABELS: _without_transfer(trial, few, config, oracle_steps)}
 
 
 def _rewards(
