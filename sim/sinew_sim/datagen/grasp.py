@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +33,7 @@ from sinew_sim.objects.generator import generate
 from sinew_sim.objects.model import ObjectModel
 from sinew_sim.scenes.make import make_scene
 from sinew_sim.scenes.spec import SceneKind, SceneSpec
+from sinew_sim.worker_pool import worker_pool
 
 VERSION = 1
 SCENES_PER_SHARD = 8
@@ -101,7 +101,7 @@ def generate_grasp_data(config: GraspDataConfig, progress: Progress | None = Non
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("MUJOCO_GL", "egl")
-    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(config.workers) as pool:
         everything = [(config, i) for i in range(config.objects)]
         graded = _run(pool, config.workers, _make_object, everything, "objects", report, None)
         firsts = range(0, config.scenes, SCENES_PER_SHARD)
@@ -138,19 +138,15 @@ def _run(
     done: list[_R] = []
     running: set[Future[_R]] = set()
     report(phase, 0, total)
-    try:
-        while waiting or running:
-            late = deadline is not None and time.monotonic() > deadline
-            while waiting and not late and len(running) < 2 * workers:
-                running.add(pool.submit(work, waiting.pop()))
-            if not running:
-                break
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            done.extend(f.result() for f in finished)
-            report(phase, len(done), total)
-    except KeyboardInterrupt:
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
+    while waiting or running:
+        late = deadline is not None and time.monotonic() > deadline
+        while waiting and not late and len(running) < 2 * workers:
+            running.add(pool.submit(work, waiting.pop()))
+        if not running:
+            break
+        finished, running = wait(running, return_when=FIRST_COMPLETED)
+        done.extend(f.result() for f in finished)
+        report(phase, len(done), total)
     return done
 
 

@@ -3,12 +3,11 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +18,7 @@ from sinew_policies.common.report import Cell, Metric, Report, metric_fields, pe
 from sinew_sim.evaluation.clutter import RoundResult, RoundSpec, run_round
 from sinew_sim.evaluation.policies import BASELINES, NETWORK, GraspPolicy, make_policy
 from sinew_sim.scenes.spec import SceneKind
+from sinew_sim.worker_pool import worker_pool
 
 MODES = ("floating", "arm")
 _ARM_MODULE = "sinew_sim.evaluation.arm"
@@ -69,16 +69,11 @@ def evaluate(config: GraspEvalConfig, progress: Progress | None = None) -> list[
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("MUJOCO_GL", "egl")
     results: list[RoundResult] = []
-    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(_play, job) for job in jobs]
-        try:
-            for done in as_completed(running):
-                results.append(done.result())
-                if progress:
-                    progress(len(results), len(jobs))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with worker_pool(config.workers) as pool:
+        for done in as_completed([pool.submit(_play, job) for job in jobs]):
+            results.append(done.result())
+            if progress:
+                progress(len(results), len(jobs))
     order = {name: k for k, name in enumerate(config.policies)}
     return sorted(results, key=lambda r: (order[r.policy], r.spec.seed, r.spec.index))
 
