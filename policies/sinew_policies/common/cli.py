@@ -45,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "align": Command("sinew_sim.evaluation.align_command:main", "carry preference labels to another task"),
     "eval grasp": Command("sinew_sim.evaluation.command:main", "clear seeded tables and report success rates"),
     "eval pearl": Command("sinew_sim.evaluation.pearl_command:main", "judge transferred labels, rewards, policies"),
+    "eval policy": Command("sinew_sim.evaluation.policy_command:main", "play trained policies in Meta-World"),
     "inspect": Command("sinew_sim.indoor.command:main", "say what HM3D's episode, mesh and label files hold"),
     "devices view": Command("sinew_sim.cell.viewer:main", "open the cell in MuJoCo's viewer"),
 }
