@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,6 +36,10 @@ class ActorCritic(nn.Module, ABC):
 
         Where a mask is False an episode starts: that step sees a zero state and no previous action.
         """
+
+    def augment(self, observations: Mapping[str, Tensor], draw: np.random.Generator) -> Mapping[str, Tensor]:
+        """The observations (T, N, ...) as an update sees them; rollouts and evaluation see them unchanged."""
+        return observations
 
 
 @dataclass(frozen=True)

@@ -7,70 +7,16 @@ nearly equal and z_R is close to the mean, hence 1/100 by default; tune both.
 """
 
 import math
-import os
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sinew_policies.common.errors import ConfigError, DataError
 from sinew_policies.common.types import F32
-from sinew_policies.psl.goal_cache import F16, read_array
 from sinew_policies.psl.goal_views import unit_vectors
 
-COSINE_BOUND = 0.8
 TEMPERATURE = 0.01
 CHUNK = 4096  # support vectors compared at once
-
-
-def build_support_set(
-    embeddings: Iterable[ArrayLike], *, cosine_bound: float = COSINE_BOUND, limit: int | None = None
-) -> F16:
-    """Keeps, in the given order, each vector whose cosine to all kept before lies below the bound.
-
-    `embeddings` yields chunks (n, D), so that what does not fit in memory can be read as it goes. Returns
-    float16 (V, D), the kept vectors in their own length. Raises ConfigError for a bound outside -1..1 or a limit
-    below 1, DataError for chunks of different widths and for vectors without a direction.
-    """
-    if not -1.0 < cosine_bound <= 1.0:
-        raise ConfigError(
-            f"cosine_bound is {cosine_bound}; expected above -1 and at most 1, such as {COSINE_BOUND}"
-        )
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}; expected at least 1 vector")
-    kept: list[F16] = []
-    n, directions = 0, np.zeros((0, 0), np.float32)  # (capacity, D) directions of the kept
-    for chunk in embeddings:
-        raw = np.asarray(chunk)
-        if raw.ndim != 2:
-            raise DataError(f"a chunk of embeddings has shape {raw.shape}; expected (n, D)")
-        if directions.shape[1] not in (0, raw.shape[1]):
-            raise DataError(
-                f"embeddings of width {raw.shape[1]} after width {directions.shape[1]}; embed all alike"
-            )
-        for start in range(0, len(raw), CHUNK):
-            part = raw[start : start + CHUNK]
-            unit = unit_vectors(part, "support embeddings").astype(np.float32)
-            free = np.ones(len(unit), bool)
-            for block in range(0, n, CHUNK):
-                free &= (unit @ directions[block : min(n, block + CHUNK)].T).max(1) < cosine_bound
-            candidates = np.flatnonzero(free)
-            chosen = _greedy(unit[candidates], cosine_bound, None if limit is None else limit - n)
-            new = candidates[chosen]
-            if n + len(new) > len(directions):
-                grown = np.empty((max(n + len(new), 2 * len(directions)), raw.shape[1]), np.float32)
-                if n:
-                    grown[:n] = directions[:n]
-                directions = grown
-            directions[n : n + len(new)] = unit[new]
-            kept.append(part[new].astype(np.float16))
-            n += len(new)
-            if n == limit:
-                return np.concatenate(kept)
-    if n == 0:
-        raise DataError("the support set is empty: no embeddings were given")
-    return np.concatenate(kept)
 
 
 def expand(
@@ -83,7 +29,7 @@ def expand(
 ) -> F32:
     """Mixtures (Q, D) of the support set (V, D) for text embeddings (Q, D); not normalised.
 
-    Reads the support set twice in chunks, so a memory-mapped float16 file of 1e5 x 1024 costs a few MB.
+    Reads the support set twice in chunks: beside float16 vectors of 1e5 x 1024 it needs a few MB.
     Raises ConfigError for a negative temperature, or k outside 1..V; DataError for widths that differ and for
     vectors that are zero or not finite.
     """
@@ -115,36 +61,6 @@ def expand(
         if used.any():
             mixed += part[:, used] @ support[s : s + chunk][used].astype(np.float64)
     return mixed.astype(np.float32)
-
-
-def save_support_set(path: Path, support: F16) -> None:
-    """Writes a .npy file that `load_support_set` maps; it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        np.save(file, support, allow_pickle=False)
-    partial.replace(path)
-
-
-def load_support_set(path: Path) -> NDArray[np.floating]:
-    """(V, D), mapped from disk. Raises DataError for a missing, damaged or mis-shaped file."""
-    support = read_array(path, mapped=True)
-    if support.ndim != 2 or 0 in support.shape:
-        raise DataError(f"{path} has shape {support.shape}; expected a support set (V, D)")
-    return support
-
-
-def _greedy(unit: F32, bound: float, limit: int | None) -> list[int]:
-    """Indices kept in order, each below the bound to all kept before it."""
-    chosen: list[int] = []
-    nearest = np.full(len(unit), -np.inf, np.float32)  # cosine to the nearest chosen
-    for i in range(len(unit)):
-        if limit is not None and len(chosen) == limit:
-            break
-        if nearest[i] < bound:
-            chosen.append(i)
-            np.maximum(nearest[i + 1 :], unit[i + 1 :] @ unit[i], out=nearest[i + 1 :])
-    return chosen
 
 
 def _weights(cosine: F32, temperature: float, k: int | None) -> NDArray[np.float64]:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sinew_policies.common.errors import DataError
 from sinew_policies.common.types import F32, F64
+from sinew_policies.psl.goal_views import CLIP_LOGIT_SCALE, KEPT_VIEWS, select_views, view_entropy
 
 F16 = NDArray[np.float16]
+
+_EPISODES = 256  # compared at once
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,16 @@ class GoalViews:
         for what, values in (("embeddings", e), ("angles", a)):
             if not np.isfinite(values).all():
                 raise DataError(f"goal {what} hold NaN or infinite values; render and embed those views again")
+
+    def clearest(self, prompts: ArrayLike, k: int = KEPT_VIEWS, tau: float = CLIP_LOGIT_SCALE) -> "GoalViews":
+        """Of these candidates the k of each episode that most clearly show one of the prompts (C, D), best first.
+
+        Raises ConfigError and DataError as `view_entropy` and `select_views`.
+        """
+        e = self.embeddings
+        entropy = [view_entropy(e[i : i + _EPISODES], prompts, tau) for i in range(0, len(e), _EPISODES)]
+        kept = select_views(np.concatenate(entropy), k)[..., None]
+        return GoalViews(np.take_along_axis(e, kept, 1), np.take_along_axis(self.angles_rad, kept, 1))
 
     def rotation(self, episode: int, view: int) -> F64:
         """Quaternion xyzw of a view: yaw about y, then pitch about the turned x axis (x right, y up, -z ahead)."""
@@ -65,13 +78,10 @@ def load_goal_views(folder: Path, scene: str) -> GoalViews:
     )
 
 
-def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
-    """A numeric array of a .npy file, `mapped` from disk or read.
-
-    Raises DataError for a missing, damaged or pickled file.
-    """
+def read_array(path: Path) -> np.ndarray:
+    """A numeric array of a .npy file. Raises DataError for a missing, damaged or pickled file."""
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except FileNotFoundError as fault:
         raise DataError(f"{path} does not exist; make it before, or correct the path") from fault
     except Exception as fault:  # a damaged header reaches numpy's parsers of Python, zip and pickle files

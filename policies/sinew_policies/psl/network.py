@@ -25,6 +25,7 @@ class Observation:
     frames: Tensor  # (..., H, W, 3) uint8 RGB
     goal: Tensor  # (..., V, code): V views, or one text code; of any length, each is scaled to unit length
     image_code: Tensor | None = None  # (..., code) CLIP's code of these frames where it is already known
+    layout_crops: Tensor | None = None  # (..., 3, S, S) in 0..255, what the layout branch sees instead of its own
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class PSLPolicy(nn.Module):
         starts at this step: its state counts as zero and its previous action as none.
         Raises DataError for goals, actions or states of the wrong shape.
         """
-        code = observation.image_code
-        step = Observation(observation.frames[None], observation.goal[None], None if code is None else code[None])
+        o = observation
+        code, crops = (None if x is None else x[None] for x in (o.image_code, o.layout_crops))
+        step = Observation(o.frames[None], o.goal[None], code, crops)
         out = self.unroll(step, state, previous_actions[None], masks[None])
         return PolicyOutput(
             **{f.name: out.state if f.name == "state" else getattr(out, f.name)[0] for f in fields(PolicyOutput)}
@@ -94,7 +96,9 @@ class PSLPolicy(nn.Module):
             image_code = observation.image_code.flatten(0, 1)
         net = self.net
         fused = net.fuse(image_code, observation.goal.flatten(0, 1))
-        layout_features, layout_code = net.encode_layout(frames)
+        crops = observation.layout_crops
+        layout_crops = net.crop_layout(frames) if crops is None else crops.flatten(0, 1)
+        layout_features, layout_code = net.encode_layout(layout_crops)
         taken = torch.where(masks, previous_actions + 1, 0).flatten()
         rnn_input = torch.cat([fused, layout_code, net.prev_action_embedding(taken)], 1)
         memory, state = net.state_encoder(rnn_input.view(steps, batch, -1), state, masks)
@@ -184,10 +188,13 @@ class _Net(nn.Module):
         crops = resize_and_crop(frames, c.clip.image_size, c.semantic_kernel, antialias=c.antialias)
         return self.visual_encoder.encode_image(crops)
 
-    def encode_layout(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, layout_features) and their code (B, layout_code)."""
+    def crop_layout(self, frames: Tensor) -> Tensor:
+        """What the layout branch sees (B, 3, S, S) of frames (B, H, W, 3)."""
         c = self.config
-        crops = resize_and_crop(frames, c.layout_size, c.layout_kernel, antialias=c.antialias)
+        return resize_and_crop(frames, c.layout_size, c.layout_kernel, antialias=c.antialias)
+
+    def encode_layout(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, layout_features) of crops (B, 3, S, S), and their code (B, layout_code)."""
         features: Tensor = self.layout_encoder(crops)
         return features, self.layout_policy_mlp(features)
 

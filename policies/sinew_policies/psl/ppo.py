@@ -94,8 +94,9 @@ class PPO:
             advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
         self._network.train()
         rows = [
-            self._minibatch(rollout, advantages, returns, envs)
+            self._minibatch(rollout, advantages, returns, envs, draw)
             for epoch in range(c.epochs)
+            for draw in [stream(self._seed, "augmentation", self._rank, index, epoch)]
             for envs in self._split(rollout.actions.shape[1], index, epoch)
         ]
         return UpdateStats(*(float(m) for m in torch.tensor(rows, dtype=torch.float64).mean(0)))
@@ -109,11 +110,13 @@ class PPO:
         order = stream(self._seed, "minibatches", self._rank, index, epoch).permutation(n_envs)
         yield from (torch.from_numpy(part) for part in np.split(order, self._config.minibatches))
 
-    def _minibatch(self, rollout: Rollout, advantages: Tensor, returns: Tensor, envs: Tensor) -> list[float]:
+    def _minibatch(
+        self, rollout: Rollout, advantages: Tensor, returns: Tensor, envs: Tensor, draw: np.random.Generator
+    ) -> list[float]:
         c = self._config
         envs = envs.to(rollout.actions.device)
         out = self._network(
-            {name: o[:, envs] for name, o in rollout.observations.items()},
+            self._network.augment({name: o[:, envs] for name, o in rollout.observations.items()}, draw),
             rollout.previous_actions[:, envs],
             rollout.masks[:, envs],
             rollout.state[envs],

@@ -1,6 +1,7 @@
 """A trained policy behind one call: RGB frame and goal in, action out."""
 
 from collections.abc import Collection, Hashable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,10 @@ from sinew_policies.psl.actions import Action
 from sinew_policies.psl.clip.folding import folded
 from sinew_policies.psl.clip.tokenizer import Tokenizer
 from sinew_policies.psl.config import PSLConfig
+from sinew_policies.psl.expansion import TEMPERATURE, expand
 from sinew_policies.psl.network import Observation, PSLPolicy
-from sinew_policies.psl.resize import resize_and_crop
+from sinew_policies.psl.prompts import average_embedding
+from sinew_policies.psl.support_set import SupportSet
 from sinew_policies.psl.visual_cache import VisualCache
 from sinew_policies.psl.weights import load_policy
 
@@ -46,7 +49,10 @@ class Decision:
 
 
 class Predictor:
-    """Holds the network; each run through an environment is a `Session` with its own memory and random stream."""
+    """Holds a network for inference; each run through an environment is a `Session` with a memory of its own.
+
+    The policy that it was made from stays as it was; what is trained, or saved with CLIP, is that one.
+    """
 
     def __init__(
         self,
@@ -64,11 +70,12 @@ class Predictor:
         if precision not in PRECISIONS:
             raise ConfigError(f"unknown precision '{precision}'; {name_hint(precision, PRECISIONS)}")
         self.device = choose_device(device)
-        self.policy = policy.to(self.device).eval()
+        visual = policy.clip.visual
+        # A copy in which the faster tower stands for the tower itself: neither is held twice.
+        own = deepcopy(policy, {id(visual): folded(visual, PRECISIONS[precision])})
+        self.policy = own.requires_grad_(False).to(self.device).eval()
         self.config: PSLConfig = policy.config
         self.cache = VisualCache(cache)
-        self._dtype = PRECISIONS[precision]
-        self._tower = folded(policy.clip.visual).to(self._dtype)
         self._vocabulary = vocabulary
 
     @staticmethod
@@ -94,15 +101,39 @@ class Predictor:
             return Predictor(PSLPolicy(config or PSLConfig()), device="cpu", precision=precision)
 
     @torch.inference_mode()
-    def text_goal(self, text: str, *, truncate: bool = False) -> F32:
-        """Goal (1, code) of a description, as CLIP gives it.
+    def text_codes(self, texts: str | Sequence[str], *, truncate: bool = False) -> F32:
+        """CLIP's codes (n, code) of n texts.
 
-        The policy was trained with image codes, and text codes lie elsewhere: pass them through semantic expansion
-        first. Raises MissingExtra without the vocabulary, DataError for a text that is empty or, unless
-        `truncate`, too long.
+        Raises MissingExtra without the vocabulary, DataError for a text that is empty or, unless `truncate`, too
+        long.
         """
-        tokens = self._tokenizer.encode(text, context_length=self.config.clip.context_length, truncate=truncate)
+        tokens = self._tokenizer.encode(texts, context_length=self.config.clip.context_length, truncate=truncate)
         return _numpy(self.policy.clip.encode_text(torch.from_numpy(tokens).to(self.device)))
+
+    def text_goal(
+        self,
+        texts: str | Sequence[str],
+        support: SupportSet | None = None,
+        *,
+        temperature: float = TEMPERATURE,
+        k: int | None = None,
+        truncate: bool = False,
+    ) -> F32:
+        """Goal (1, code) of one description in one text or several, such as `prompts.instance_texts` gives.
+
+        The policy was trained with image codes, and text codes lie elsewhere: a `support` set turns the one into
+        the other (see `expansion.expand` for temperature and k). Raises MissingExtra, DataError and ConfigError as
+        `text_codes` and `expand`, and DataError for a support set of another CLIP network.
+        """
+        code = average_embedding(self.text_codes(texts, truncate=truncate))
+        if support is None:
+            return code
+        if support.clip != self.clip_identity:
+            raise DataError(
+                f"the support set was embedded by CLIP {support.clip}, this policy sees through "
+                f"{self.clip_identity}; embed its pictures again with this predictor"
+            )
+        return expand(code, support.vectors, temperature=temperature, k=k)
 
     @torch.inference_mode()
     def image_goal(self, views: ArrayLike) -> F32:
@@ -117,7 +148,7 @@ class Predictor:
             raise DataError(
                 f"goal views are {images.dtype} of shape {images.shape}; expected uint8 RGB of shape (V, H, W, 3)"
             )
-        return _numpy(self._encode(torch.from_numpy(np.ascontiguousarray(images)).to(self.device)))
+        return _numpy(self.policy.encode_frames(torch.from_numpy(np.ascontiguousarray(images)).to(self.device)))
 
     def start(
         self,
@@ -140,15 +171,13 @@ class Predictor:
     def encode_frames(self, frames: Tensor, pose_keys: Sequence[Hashable | None] | None = None) -> Tensor:
         """CLIP's codes (B, code) of checked frames on the predictor's device, known poses from the cache."""
         if pose_keys is None:
-            return self._encode(frames)
-        return self.cache.codes(pose_keys, frames, self._encode)
+            return self.policy.encode_frames(frames)
+        return self.cache.codes(pose_keys, frames, self.policy.encode_frames)
 
-    def _encode(self, frames: Tensor) -> Tensor:
-        c = self.config
-        crops = resize_and_crop(frames, c.clip.image_size, c.semantic_kernel, antialias=c.antialias)
-        image = self.policy.clip.normalise(crops).to(self._dtype, memory_format=torch.channels_last)
-        code: Tensor = self._tower(image)
-        return code.float()
+    @cached_property
+    def clip_identity(self) -> str:
+        """What a support set of this CLIP's codes is marked with."""
+        return self.policy.clip.identity()
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from sinew_policies.psl.actor_critic import ActorCritic, Evaluation
+from sinew_policies.psl.augment import augmented_crops
 from sinew_policies.psl.config import PSLConfig
 from sinew_policies.psl.network import Observation, PSLPolicy
 from sinew_policies.psl.weights import load_trainable, trainable
@@ -30,9 +32,14 @@ class TrainablePolicy(ActorCritic):
     def forward(
         self, observations: Mapping[str, Tensor], previous_actions: Tensor, masks: Tensor, state: Tensor
     ) -> Evaluation:
-        seen = Observation(observations["frames"], observations["goal"], observations.get("image_code"))
+        o = observations
+        seen = Observation(o["frames"], o["goal"], o.get("image_code"), o.get("layout_crops"))
         out = self.policy.unroll(seen, state, previous_actions, masks)
         return Evaluation(out.log_probs, out.value.squeeze(-1), out.state)
+
+    def augment(self, observations: Mapping[str, Tensor], draw: np.random.Generator) -> Mapping[str, Tensor]:
+        """Adds `layout_crops` (T, N, 3, S, S); CLIP, which is frozen, sees the frames as they are."""
+        return {**observations, "layout_crops": augmented_crops(observations["frames"], self.config, draw)}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         return trainable(self.policy.state_dict())

@@ -15,6 +15,7 @@ from sinew_policies.common import checkpoint
 from sinew_policies.common.errors import CheckpointError, escaped
 from sinew_policies.common.torch_archive import read_archive, tensors_of
 from sinew_policies.psl.clip.loader import load_clip
+from sinew_policies.psl.clip.vision import ModifiedResNet
 from sinew_policies.psl.config import PSLConfig
 from sinew_policies.psl.network import PSLPolicy
 
@@ -72,7 +73,15 @@ def trainable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_policy(folder: Path | str, policy: PSLPolicy, card: str, *, with_clip: bool = False) -> None:
-    """Writes a weights folder; CLIP, which is frozen and the user's own file, only where asked for."""
+    """Writes a weights folder; CLIP, which is frozen and the user's own file, only where asked for.
+
+    Raises CheckpointError for the CLIP of a predictor, whose weights are no longer those of its file.
+    """
+    if with_clip and not isinstance(policy.clip.visual, ModifiedResNet):
+        raise CheckpointError(
+            "the CLIP tower of a predictor's policy is folded and cannot be saved; save the policy that the "
+            "predictor was made from, or leave CLIP out"
+        )
     state = policy.state_dict()
     checkpoint.save(folder, state if with_clip else trainable(state), policy.config, card)
 

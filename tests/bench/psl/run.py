@@ -66,7 +66,12 @@ def _parts(policy: PSLPolicy, predictor: Predictor, frame: torch.Tensor, repeats
     with torch.inference_mode():
         crop = policy.clip.normalise(resize_and_crop(frame, c.clip.image_size, "bicubic", antialias=False))
         plain = timed("", "part: CLIP tower, plain torch", lambda: policy.clip.visual(crop), repeats=repeats)
-        layout = timed("", "part: layout branch", lambda: policy.net.encode_layout(frame), repeats=repeats)
+        layout = timed(
+            "",
+            "part: layout branch",
+            lambda: policy.net.encode_layout(policy.net.crop_layout(frame)),
+            repeats=repeats,
+        )
     tower = timed("", "part: resize and CLIP tower", lambda: predictor.encode_frames(frame), repeats=repeats)
     text = timed(
         "", "text goal", lambda: predictor.text_goal("a wooden chair beside a round table"), repeats=repeats

@@ -1,5 +1,6 @@
 """PPO learns a task that needs memory, with the small and with the published policy."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ from policies.psl.published_task import PublishedTask, make_published
 from policies.psl.recall import Recall, make_policy
 
 from sinew_policies.common.errors import ConfigError, DataError
+from sinew_policies.psl.layout import LayoutEncoder
 from sinew_policies.psl.ppo import PPO, PPOConfig
 from sinew_policies.psl.rollout import Collector
 
@@ -137,6 +139,36 @@ def test_the_published_policy_takes_a_step() -> None:
     assert not [k for k in moved if "visual_encoder" in k], "CLIP is frozen"
     again = play.collect(2)
     assert torch.isfinite(again.log_probs).all()
+
+
+def test_updates_augment_by_the_seed_and_rollouts_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(LayoutEncoder, "forward", _noting(LayoutEncoder.forward, seen))
+    rollout = Collector(PublishedTask(2), make_published(), 0, 0, CPU).collect(2)
+    plain = make_published().policy.net.crop_layout(rollout.observations["frames"].flatten(0, 1))
+    assert torch.equal(seen[0], plain[:2])
+
+    def crops(index: int, seed: int = 0) -> list[torch.Tensor]:
+        seen.clear()
+        PPO(make_published(), replace(FAST, epochs=2, minibatches=2), seed).update(rollout, index)
+        return sorted(seen, key=lambda x: -float(x.sum()))
+
+    first = crops(0)
+    assert len(first) == 4
+    assert all(torch.equal(a, b) for a, b in zip(first, crops(0), strict=True))
+    for other in (crops(1), crops(0, seed=1)):
+        assert not any(torch.equal(a, b) for a in first for b in other)
+    for i, a in enumerate(first):
+        assert a.shape == (2, 3, 32, 32)  # of one environment
+        assert not any(torch.equal(a, b) for b in [plain[::2], plain[1::2], *first[i + 1 :]])
+
+
+def _noting(forward: Callable[..., torch.Tensor], seen: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def noting(self: LayoutEncoder, crops: torch.Tensor) -> torch.Tensor:
+        seen.append(crops)
+        return forward(self, crops)
+
+    return noting
 
 
 def test_unusable_settings_and_losses_are_named() -> None:

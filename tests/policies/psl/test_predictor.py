@@ -11,7 +11,7 @@ from sinew_policies.common.errors import CheckpointError, ConfigError, DataError
 from sinew_policies.common.seeds import stream
 from sinew_policies.psl.actions import Action
 from sinew_policies.psl.config import PSLConfig
-from sinew_policies.psl.network import Observation
+from sinew_policies.psl.network import Observation, PSLPolicy
 from sinew_policies.psl.predictor import Predictor, Session
 from sinew_policies.psl.weights import save_policy
 
@@ -20,8 +20,14 @@ STEPS = 12
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor.random(TINY, 1)
+def policy() -> PSLPolicy:
+    torch.manual_seed(1)
+    return PSLPolicy(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def predictor(policy: PSLPolicy) -> Predictor:
+    return Predictor(policy, device="cpu")
 
 
 def frames(n: int, batch: int = 1) -> NDArray[np.uint8]:
@@ -36,9 +42,9 @@ def walk(session: Session, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.stack([session.step(image).actions for image in images])
 
 
-def test_a_session_is_the_network_fed_with_its_own_actions(predictor: Predictor) -> None:
+def test_a_session_is_the_network_fed_with_its_own_actions(predictor: Predictor, policy: PSLPolicy) -> None:
     images = frames(STEPS)
-    session, policy = predictor.start(goal(views=3), greedy=True), predictor.policy
+    session = predictor.start(goal(views=3), greedy=True)
     state, previous = policy.initial_state(1), torch.zeros(1, dtype=torch.int64)
     for t, image in enumerate(images):
         decision = session.step(image[0])
@@ -109,7 +115,7 @@ def test_a_repeated_pose_spares_the_visual_tower(predictor: Predictor) -> None:
     assert predictor.cache.misses - before == 4
 
 
-def test_goals_from_words_and_views(predictor: Predictor) -> None:
+def test_goals_from_words_and_views(predictor: Predictor, policy: PSLPolicy) -> None:
     text = predictor.text_goal("a red chair")
     assert text.shape == (1, 16)
     assert np.array_equal(text, predictor.text_goal("A  red chair"))
@@ -118,15 +124,15 @@ def test_goals_from_words_and_views(predictor: Predictor) -> None:
     assert codes.shape == (4, 16)
     np.testing.assert_allclose(predictor.image_goal(views[2]), codes[2:3], atol=1e-5)
     with torch.inference_mode():
-        plain = predictor.policy.encode_frames(torch.from_numpy(views))
+        plain = policy.encode_frames(torch.from_numpy(views))
     np.testing.assert_allclose(codes, plain, atol=1e-5)
     predictor.start(codes).step(frames(1)[0])
     with pytest.raises(DataError, match="expected uint8 RGB"):
         predictor.image_goal(views / 255.0)
 
 
-def test_half_precision_of_clip_changes_little(predictor: Predictor) -> None:
-    narrow = Predictor(predictor.policy, device="cpu", precision="bfloat16")
+def test_half_precision_of_clip_changes_little(predictor: Predictor, policy: PSLPolicy) -> None:
+    narrow = Predictor(policy, device="cpu", precision="bfloat16")
     image = frames(1)[0]
     a, b = (p.image_goal(image) for p in (predictor, narrow))
     assert 0 < np.abs(a - b).max() < 0.05 * a.std()
@@ -161,20 +167,33 @@ def test_wrong_goals_are_refused(predictor: Predictor, bad: NDArray, text: str) 
         predictor.start(bad)
 
 
-def test_wrong_settings_are_refused(predictor: Predictor) -> None:
+def test_wrong_settings_are_refused(predictor: Predictor, policy: PSLPolicy) -> None:
     with pytest.raises(ConfigError, match="leave at least one"):
         predictor.start(goal(), forbidden=range(6))
     with pytest.raises(ConfigError, match=r"expected 0\.\.5"):
         predictor.start(goal(), forbidden=[6])
     with pytest.raises(ConfigError, match=r"unknown precision 'float8'; .*bfloat16"):
-        Predictor(predictor.policy, precision="float8")
+        Predictor(policy, precision="float8")
+    with pytest.raises(ConfigError, match="folded already"):
+        Predictor(predictor.policy)
 
 
-def test_from_pretrained(predictor: Predictor, tmp_path: Path) -> None:
+def test_from_pretrained(predictor: Predictor, policy: PSLPolicy, tmp_path: Path) -> None:
     save_policy(tmp_path / "w", predictor.policy, "test")
-    torch.save(predictor.policy.clip.state_dict(), tmp_path / "clip.pt")
+    torch.save(policy.clip.state_dict(), tmp_path / "clip.pt")
     loaded = Predictor.from_pretrained(tmp_path / "w", tmp_path / "clip.pt", device="cpu")
     images = frames(3)
     assert np.array_equal(walk(loaded.start(goal()), images), walk(predictor.start(goal()), images))
     with pytest.raises(CheckpointError, match="hold no CLIP"):
         Predictor.from_pretrained(tmp_path / "w")
+    with pytest.raises(CheckpointError, match="folded and cannot be saved"):
+        save_policy(tmp_path / "w", predictor.policy, "test", with_clip=True)
+
+
+def test_the_visual_tower_is_held_once_and_the_policy_stays(predictor: Predictor, policy: PSLPolicy) -> None:
+    convolutions = [m for m in predictor.policy.clip.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == len([m for m in policy.clip.modules() if isinstance(m, torch.nn.Conv2d)])
+    assert not [m for m in vars(predictor).values() if isinstance(m, torch.nn.Module) and m is not predictor.policy]
+    assert PSLPolicy(TINY).state_dict().keys() == policy.state_dict().keys()
+    ours = {p.data_ptr() for p in predictor.policy.parameters()}
+    assert ours.isdisjoint(p.data_ptr() for p in policy.parameters())

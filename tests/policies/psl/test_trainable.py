@@ -9,6 +9,7 @@ from policies.psl.lamp import Lamp
 
 from sinew_policies.common import checkpoint
 from sinew_policies.common.errors import CheckpointError
+from sinew_policies.common.seeds import stream
 from sinew_policies.psl.config import PSLConfig
 from sinew_policies.psl.ddppo import Workers
 from sinew_policies.psl.network import Observation, PSLPolicy
@@ -53,7 +54,8 @@ def test_it_evaluates_as_the_policy_and_trains_all_but_clip(network: TrainablePo
     clip = {k: v.clone() for k, v in network.policy.clip.state_dict().items()}
     before = {k: v.clone() for k, v in network.state_dict().items()}
     optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-2)
-    out = network(o, actions, masks, network.initial_state(ENVS))
+    augmented = network.augment(o, stream(0, "augmentation"))
+    out = network(augmented, actions, masks, network.initial_state(ENVS))
     (out.values.square().mean() - out.logits[..., 2].mean()).backward()
     optimiser.step()
     assert all(torch.equal(v, clip[k]) for k, v in network.policy.clip.state_dict().items())

@@ -12,11 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from sinew_policies.common.errors import ConfigError
 from sinew_policies.psl.clip.vision import AttentionPool, Bottleneck, ModifiedResNet
 
 
-def folded(tower: ModifiedResNet) -> ModifiedResNet:
-    """A copy of the tower for inference."""
+def folded(tower: ModifiedResNet, dtype: torch.dtype = torch.float32) -> "FoldedTower":
+    """A copy of the tower for inference that computes in `dtype`.
+
+    Raises ConfigError for a tower that was folded before.
+    """
+    if not isinstance(tower, ModifiedResNet):
+        raise ConfigError("this CLIP tower is folded already; make the predictor from the policy that was loaded")
     fast = deepcopy(tower).eval()
     for block in [fast, *(m for m in fast.modules() if isinstance(m, Bottleneck))]:
         for i in (1, 2, 3):
@@ -25,8 +31,20 @@ def folded(tower: ModifiedResNet) -> ModifiedResNet:
         if isinstance(block, Bottleneck) and block.downsample is not None:
             block.downsample = nn.Sequential(_fused(*block.downsample))
     fast.add_module("attnpool", SingleQueryPool(fast.attnpool))
-    channels_last: ModifiedResNet = fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return channels_last
+    return FoldedTower(fast, dtype)
+
+
+class FoldedTower(nn.Module):
+    """Takes the place of `ModifiedResNet`: normalised images (B, 3, S, S) to float32 codes (B, code)."""
+
+    def __init__(self, tower: ModifiedResNet, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.tower = tower.to(dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        code: Tensor = self.tower(x.to(self._dtype, memory_format=torch.channels_last))
+        return code.float()
 
 
 class SingleQueryPool(nn.Module):

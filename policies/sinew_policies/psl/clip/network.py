@@ -1,5 +1,7 @@
 """CLIP: both towers in one module, named as in OpenAI's files."""
 
+import hashlib
+
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,11 @@ class Clip(nn.Module):
         self.text_projection = nn.Parameter(torch.randn(config.text_width, config.code) * config.text_width**-0.5)
         self.logit_scale = nn.Parameter(torch.tensor(4.6052))  # log 100
         nn.init.normal_(self.token_embedding.weight, std=0.02)
+
+    def identity(self) -> str:
+        """Equal for networks of the same weights, whose codes alone can be compared."""
+        joint = torch.cat([self.text_projection.detach().flatten(), self.logit_scale.detach().view(1)])
+        return hashlib.sha256(joint.float().cpu().numpy().tobytes()).hexdigest()[:16]
 
     def encode_image(self, crops: Tensor) -> Tensor:
         """Crops (B, 3, S, S) in 0..255 to codes (B, code)."""

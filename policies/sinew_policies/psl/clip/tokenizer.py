@@ -51,9 +51,12 @@ class Tokenizer:
     ) -> NDArray[np.int64]:
         """Ids (n, context_length): start, text, end, zeros.
 
-        Raises DataError for an empty or endless text and, unless `truncate` cuts it, for one that does not fit.
+        Raises DataError for no text, an empty or an endless one and, unless `truncate` cuts it, for one that does
+        not fit.
         """
         lines = [texts] if isinstance(texts, str) else list(texts)
+        if not lines:
+            raise DataError("there is no text; describe the goal in words")
         ids = np.zeros((len(lines), context_length), np.int64)
         for row, text in zip(ids, lines, strict=True):
             pieces = self.pieces(text)
