@@ -30,7 +30,7 @@ from sinew_sim.datagen.touch import TouchDataConfig, make_sample, sets_of
 
 BACKBONES = ("torch", "openvino-f32", "openvino-bf16", "openvino-int8")
 HEADS = ("cls_cnc", "variance_estimation", "pose_estimation_6d_mini", "pose_estimation_3d")
-LIMITS_MS = {"torch": 40.0, "openvino-int8": 15.0}  # tiny, encoder and trunk of one frame
+LIMITS_MS = {"torch": 40.0, "openvino-int8": 15.0}  # tiny, one frame: encoder and trunk, and with preprocessing
 
 _SENSOR = "mini"
 _CALIBRATION_FRAMES = 32
