@@ -24,7 +24,7 @@ _GREY = (0.299, 0.587, 0.114)  # luma of red, green, blue, ITU-R BT.601
 def augmented_crops(frames: Tensor, config: PSLConfig, draw: np.random.Generator) -> Tensor:
     """Crops (T, N, 3, S, S) in 0..255 of frames (T, N, H, W, 3) uint8; raises DataError as `resize_and_crop`."""
     crops = resize_and_crop(frames.flatten(0, 1), config.layout_size, "bicubic", antialias=config.antialias)
-    by_environment = crops.unflatten(0, frames.shape[:2]).unbind(1)
+    by_environment = crops.view(*frames.shape[:2], *crops.shape[1:]).unbind(1)
     return torch.stack([shift(jitter(pictures, draw), draw) for pictures in by_environment], 1)
 
 

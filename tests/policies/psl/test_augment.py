@@ -38,7 +38,7 @@ def test_without_jitter_and_shift_the_crops_are_bicubic(monkeypatch: pytest.Monk
     monkeypatch.setattr("sinew_policies.psl.augment.JITTER", 0.0)
     monkeypatch.setattr("sinew_policies.psl.augment.SHIFT_PX", 0)
     seen, config = frames(2, 3), replace(TINY, layout_kernel="bilinear")
-    plain = resize_and_crop(seen.flatten(0, 1), 32, "bicubic", antialias=False).unflatten(0, (2, 3))
+    plain = resize_and_crop(seen.flatten(0, 1), 32, "bicubic", antialias=False).view(2, 3, 3, 32, 32)
     torch.testing.assert_close(augmented_crops(seen, config, stream(0, "a")), plain, atol=1e-3, rtol=0)
 
 
