@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sinew_policies.common.errors import DataError
+from sinew_policies.common.errors import ConfigError, DataError
 from sinew_policies.common.types import F64, I32
 from sinew_policies.pearl.labels import PairLabels
 
@@ -37,11 +37,14 @@ def tally(n: int, index: I32, z: F64, counted: NDArray[np.bool_]) -> Votes:
 
 
 def confident(labels: PairLabels, least: float, where: str) -> PairLabels:
-    """Of transferred labels those with |2z - 1| of at least `least`, taken as certain (0 or 1).
+    """Of transferred labels those with |2z - 1| of at least `least` (0..1), taken as certain (0 or 1).
 
     Such labels are soft because subsets differ, not because a pair is near a tie: a reward should not learn the
-    softness, and the least certain ones are those that are often wrong. Raises DataError where none is left.
+    softness. Few and sure labels made better policies from scarce data, all of them better rewards from graded data
+    (docs/benchmarks.md). Raises ConfigError for another `least`, DataError where no label is left.
     """
+    if not 0.0 <= least <= 1.0:
+        raise ConfigError(f"least_confidence is {least:g}; expected 0 (all labels) to 1 (none but the certain)")
     confidence = np.abs(2.0 * labels.z - 1.0)
     kept = confidence >= max(least, 1e-9)
     if not kept.any():

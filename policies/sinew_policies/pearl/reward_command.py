@@ -31,13 +31,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="sinew train reward", description=__doc__)
     parser.add_argument("--episodes", type=Path, required=True, help="HDF5 file of the episodes that were labelled")
     parser.add_argument("--preferences", type=Path, required=True, help="CSV file of labelled pairs")
+    parser.add_argument(
+        "--least-confidence", type=float, default=0.0, help="of transferred labels to learn from, 0 (all) to 1"
+    )
     a = run_arguments(parser, argv, example="steps=1000")
     started = time.monotonic()
     config = configuration.load(RewardTrainingConfig, a.config, a.settings)
     episodes = episode_hdf5.read(a.episodes)
     labels = preferences.read(a.preferences, episodes)
     segments = cut(episodes, labels.segments)
-    used = _learnt_from(labels, config.least_confidence, str(a.preferences))
+    used = _learnt_from(labels, a.least_confidence, str(a.preferences))
     training = RewardTraining(segments, used.pairs, used.z, config, a.seed)
     console = Console(markup=False, stderr=True)
     data: list[NDArray] = [segments.observations, segments.actions, used.pairs, used.z]
@@ -50,7 +53,7 @@ def main(argv: list[str]) -> int:
     trained.model.save(a.out / WEIGHTS_FOLDER, card)
     accuracy, scores = trained.scores.pair_accuracy, trained.scores
     if labels.transferred.any():
-        print(f"learnt from {len(used)} of {len(labels)} labels: the others were transferred with less confidence")
+        print(f"learnt from {len(used)} of {len(labels)} labels; the others were transferred with less confidence")
     print(f"reward in {a.out / WEIGHTS_FOLDER}, {trained.steps} steps")
     print(
         f"held-out pair accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}, n {accuracy.n})"

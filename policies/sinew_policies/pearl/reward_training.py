@@ -38,7 +38,6 @@ class RewardTrainingConfig:
     weight_decay: float = 1e-4
     regulariser: float = 0.1
     entropy_floor: float = 2.0  # nats
-    least_confidence: float = 0.5  # of transferred labels, see confidence.confident; others are all learnt from
     stop_share: float = 0.15  # of the episodes: decide when to stop, and the temperature
     test_share: float = 0.15  # of the episodes: only judged in the end
     evaluate_every: int = 20  # steps
@@ -55,8 +54,6 @@ class RewardTrainingConfig:
                 f"stop_share {self.stop_share} and test_share {self.test_share}: expected 0 or more and together "
                 "below 1, so that episodes are left to train on"
             )
-        if not 0.0 <= self.least_confidence <= 1.0:
-            raise ConfigError(f"least_confidence is {self.least_confidence}; expected 0 to 1")
         if min(self.regulariser, self.weight_decay, self.steps_per_segment) < 0:
             raise ConfigError("regulariser, weight_decay and steps_per_segment must be 0 or more")
 

@@ -46,6 +46,7 @@ class PearlEvalConfig:
     steps: int = 150
     source_mixture: str = "graded"
     target_mixture: str = "graded"
+    least_confidence: float = 0.0  # of transferred labels that rewards learn from
     rollouts: int = 20  # per policy
     controls: bool = True
     folder: Path = Path("data/metaworld")
@@ -65,6 +66,8 @@ class PearlEvalConfig:
                 f"lengths {self.lengths}, target labels {self.target_labels}, seed {self.seed}: expected lengths "
                 f"of 0 (whole) to {self.steps} steps and nothing below 0"
             )
+        if not 0.0 <= self.least_confidence <= 1.0:
+            raise ConfigError(f"least_confidence is {self.least_confidence}; expected 0 to 1")
         mixture(self.source_mixture)
         mixture(self.target_mixture)
 
@@ -162,7 +165,7 @@ def _judge(job: Job) -> StageResult:
             job.pair, source, target, job.length, job.target_labels, c.method.align, job.seed, controls=c.controls
         )
     episodes = _episodes(c.targets, job.pair.target, job.seed)
-    trial = Trial(job.pair, source, target, episodes, job.target_labels, job.seed)
+    trial = Trial(job.pair, source, target, episodes, job.target_labels, c.least_confidence, job.seed)
     if c.stage == "reward":
         return judge_rewards(trial, c.method, REWARDS if c.controls else (METHOD, ORACLE))
     return judge_policies(trial, c.method, rollouts=c.rollouts, steps=c.steps, controls=c.controls)

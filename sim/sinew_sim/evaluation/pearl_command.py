@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="target labels that are given away, such as 0,10,25,50; default 0; stage policy: 50",
     )
+    parser.add_argument(
+        "--least-confidence",
+        type=float,
+        default=None,
+        help="of transferred labels that rewards learn from; default 0 (all); stage policy: 0.5",
+    )
     parser.add_argument("--source-episodes", type=int, default=120, help="per task")
     parser.add_argument(
         "--target-episodes", type=int, default=None, help="per task; default 120, stage policy: 200"
@@ -77,6 +83,9 @@ def evaluation(args: argparse.Namespace) -> PearlEvalConfig:
         steps=args.steps,
         source_mixture=args.source_mixture,
         target_mixture=args.target_mixture or ("scarce" if args.stage == "policy" else "graded"),
+        least_confidence=(0.5 if args.stage == "policy" else 0.0)
+        if args.least_confidence is None
+        else args.least_confidence,
         rollouts=args.rollouts,
         controls=not args.no_controls,
         folder=args.data,

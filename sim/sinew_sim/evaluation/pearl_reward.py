@@ -1,13 +1,13 @@
 """Stages `reward` and `policy`: what transferred labels are worth, beside oracle labels and empty controls.
 
 Every reward is trained alike and differs in its labels only:
-- cpa: transferred labels, where the method does not abstain and is confident
+- cpa: transferred labels, where the method does not abstain and is confident; cpa-all: without the latter
 - oracle: the scripted labels themselves
 - random: labels of a random order
 - flipped: the transferred labels inverted
-Policies are trained side by side on the same transitions: from the rewards of cpa and oracle labels, of the given
-target labels alone (what the transfer must beat), from the cpa reward flipped and permuted (random), from none
-(zero), and by plain cloning.
+Policies are trained side by side on the same transitions: from the rewards of cpa, cpa-all and oracle labels, of
+the given target labels alone (what the transfer must beat), from the cpa reward flipped and permuted (random), from
+none (zero), and by plain cloning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +35,7 @@ from sinew_sim.evaluation.pearl_scores import Estimate, label_accuracy
 from sinew_sim.metaworld.rollout import successes
 
 ORACLE = "oracle"
+ALL_LABELS = "cpa-all"
 TARGET_LABELS = "target-labels"
 CLONING = "cloning"
 REWARDS = (METHOD, ORACLE, "random", "flipped")
@@ -57,6 +58,7 @@ class Trial:
     target: Labelled
     episodes: EpisodeSet  # of the target; its segments come from these
     target_labels: int
+    least_confidence: float  # of transferred labels
     seed: int
 
     @property
@@ -83,7 +85,7 @@ def judge_policies(
     """Trains the policies and plays each on the same `rollouts` layouts. Counts of successes are by name; without
     `controls` only those of the transferred and the oracle's labels.
     """
-    rewards, models = _rewards(trial, config, (METHOD, ORACLE))
+    rewards, models = _rewards(trial, config, (METHOD, ORACLE, ALL_LABELS) if controls else (METHOD, ORACLE))
     data = trial.episodes.transitions()
     learned = {name: m.model.step_rewards(trial.episodes) for name, m in models.items()}
     if controls:
@@ -123,13 +125,13 @@ def _rewards(
         target_anchor=few,
         seed=trial.seed,
     )
-    transferred = _transferred(trial, found, config.reward.least_confidence)
+    transferred = _transferred(trial, found, trial.least_confidence)
     rows: list[Row] = []
     accuracy: dict[str, Estimate] = {}
     models: dict[str, TrainedReward] = {}
     if isinstance(transferred, str):
         rows.append({**trial.about, "method": METHOD, "pair_accuracy": None, "refused": transferred})
-    for name, labels in _labels(trial, transferred).items():
+    for name, labels in _labels(trial, transferred, _transferred(trial, found, 0.0)).items():
         if name not in names:
             continue
         trained = train_reward(trial.target.segments, labels.pairs, labels.z, config.reward, trial.seed)
@@ -162,7 +164,7 @@ def _transferred(trial: Trial, found: Alignment, least_confidence: float) -> Pai
         return str(fault)
 
 
-def _labels(trial: Trial, transferred: PairLabels | str) -> dict[str, PairLabels]:
+def _labels(trial: Trial, transferred: PairLabels | str, every: PairLabels | str) -> dict[str, PairLabels]:
     order = stream(trial.seed, "random labels", str(trial.pair)).permutation(len(trial.target.z))
     others = {
         ORACLE: from_matrix(trial.target.z),
@@ -170,6 +172,8 @@ def _labels(trial: Trial, transferred: PairLabels | str) -> dict[str, PairLabels
     }
     if isinstance(transferred, str):
         return others
+    if not isinstance(every, str) and len(every) > len(transferred):
+        others[ALL_LABELS] = every
     return {METHOD: transferred, **others, "flipped": PairLabels(transferred.pairs, 1.0 - transferred.z)}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from sinew_policies.common.report import Metric, Row, rate
 from sinew_policies.pearl.reward_scaling import CONTROLS
 from sinew_sim.evaluation.pearl_labels import CONTROL_LABELS, METHOD
-from sinew_sim.evaluation.pearl_reward import CLONING, ORACLE, TARGET_LABELS
+from sinew_sim.evaluation.pearl_reward import ALL_LABELS, CLONING, ORACLE, TARGET_LABELS
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def policy_totals(rows: Sequence[Row]) -> list[tuple[str, Metric]]:
             tried = int(success["n"] or 0)
             found[str(row["method"])] = done + round(float(success["value"] or 0.0) * tried), n + tried
     return [
-        (name, rate(*found[name])) for name in (METHOD, ORACLE, TARGET_LABELS, *CONTROLS, CLONING) if name in found
+        (name, rate(*found[name]))
+        for name in (METHOD, ALL_LABELS, ORACLE, TARGET_LABELS, *CONTROLS, CLONING)
+        if name in found
     ]
 
 

@@ -71,13 +71,16 @@ def test_uncertain_transferred_labels_are_left_out(files: Path, capsys: pytest.C
     z = 0.5 + 0.5 * np.sign(ahead) * np.where(near, -0.4, 0.9)  # what is uncertain is wrong
     labels = preferences.from_matrix("toy", whole_episodes(episodes), z, f"{preferences.TRANSFERRED}other")
     preferences.write(labels, files / "labels.csv")
-    assert _reward(files, "reward", "--json", str(files / "reward.json")) == 0
+    words = ("--least-confidence", "0.5", "--json", str(files / "reward.json"))
+    assert _reward(files, "reward", *words) == 0
     report = json.loads((files / "reward.json").read_text())
     assert report["metrics"]["pair_accuracy"]["value"] > 0.9
     confident = int((~near[np.triu_indices(30, 1)]).sum())
     assert f"learnt from {confident} of {len(labels)} labels" in capsys.readouterr().out
-    assert _reward(files, "none", "least_confidence=0.95") == 2
+    assert _reward(files, "none", "--least-confidence", "0.95") == 2
     assert "most certain of 435 transferred labels has confidence 0.90" in capsys.readouterr().err
+    assert _reward(files, "none", "--least-confidence", "nan") == 2
+    assert "least_confidence is nan; expected 0" in capsys.readouterr().err
 
 
 def test_interrupted_and_resumed_gives_the_same_weights(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

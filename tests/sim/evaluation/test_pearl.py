@@ -239,13 +239,7 @@ def test_an_interrupted_evaluation_goes_on(
 
 
 def test_reward_and_policy_stages_end_to_end(made: list[str], tmp_path: Path) -> None:
-    small = [
-        "align.draws=8",
-        "align.subset=12",
-        "reward.steps=60",
-        "reward.hidden=[16]",
-        "reward.least_confidence=0",
-    ]
+    small = ["align.draws=8", "align.subset=12", "reward.steps=60", "reward.hidden=[16]"]
     words = ["--pairs", "reach:push", "--steps", "30", "--workers", "1", "--json", str(tmp_path / "r.json"), *small]
     assert cli.main(["eval", "pearl", "--stage", "reward", *words]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
@@ -253,12 +247,13 @@ def test_reward_and_policy_stages_end_to_end(made: list[str], tmp_path: Path) ->
     assert 0.0 <= report["metrics"]["pair_accuracy"]["value"] <= 1.0
     small += ["iql.steps=2", "iql.hidden=[8]", "iql.batch=8", "cloning.steps=2", "cloning.hidden=[8]"]
     words = ["--pairs", "reach:push", "--steps", "5", "--rollouts", "1", "--workers", "1", *small]
+    words += ["--least-confidence", "0.2"]
     assert cli.main(["eval", "pearl", "--stage", "policy", *words, "--json", str(tmp_path / "p.json")]) == 0
     report = json.loads((tmp_path / "p.json").read_text())
     played = [row for row in report["rows"] if "policy_success" in row]
-    assert methods(played) == ["cpa", "oracle", "zero", "random", "flipped", "target-labels", "cloning"]
+    assert methods(played) == ["cpa", "oracle", "cpa-all", "zero", "random", "flipped", "target-labels", "cloning"]
     assert report["metrics"]["policy_success"]["n"] == 1
-    words = [w for w in words if not w.startswith("reward.least")] + ["reward.least_confidence=1"]
+    words[-1] = "1"
     assert cli.main(["eval", "pearl", "--stage", "policy", *words, "--json", str(tmp_path / "q.json")]) == 0
     report = json.loads((tmp_path / "q.json").read_text())
     assert "transferred labels has confidence" in report["rows"][0]["refused"]

@@ -58,7 +58,9 @@ def test_words_that_make_no_sense_are_refused(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("dims", "message"), [((7, 4), "expects 7 numbers"), ((39, 3), "expected 4 finite numbers")])
+@pytest.mark.parametrize(
+    ("dims", "message"), [((7, 4), "expects 7 numbers"), ((39, 3), "expected 4 finite numbers")]
+)
 def test_a_policy_of_another_robot_is_refused(
     dims: tuple[int, int], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
