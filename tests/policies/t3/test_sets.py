@@ -101,7 +101,7 @@ def test_sets_are_found_and_chosen_by_name(tmp_path: Path) -> None:
         ("tasks: []", "sensor"),
         ("sensor: mini\nlabel_norm: {mean: [0], std: [0]}", "std over 0"),
         ("sensor: mini\ncrop_area: [0.5, 2]", "crop_area is"),
-        ("sensor: [", "is not YAML"),
+        ("sensor: [", "is not readable YAML"),
     ],
 )
 def test_a_wrong_description_is_named(tmp_path: Path, text: str, message: str) -> None:

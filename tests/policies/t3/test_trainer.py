@@ -266,7 +266,7 @@ def test_loader_processes_change_nothing(config: TrainConfig, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps is 0; expected more than 0"),
+        ({"steps": 0}, "steps is 0; expected a finite number above 0"),
         ({"batch": 5, "processes": 2}, "batch 5 does not divide by 2 processes"),
         ({"mix": "rot"}, "unknown mixing rule 'rot'"),
         ({"stage": "finetune"}, "finetune trains one head"),
