@@ -112,8 +112,8 @@ class Action:
         graph.wait(self.client.server_is_ready, f"action {name}")
 
     def send(self, goal: Any) -> ClientGoalHandle:
-        """Asks again every two seconds, as `Graph.answer` does. Where an answer was lost, the server may be busy with
-        a goal that nobody knows of, so all goals are cancelled first.
+        """Asks again every two seconds, as `Graph.answer` does. Where an answer was lost, the server may be at a
+        goal that nobody knows of, so all goals are cancelled first.
         """
         asked: list[Any] = []
         due = 0.0
