@@ -38,8 +38,9 @@ def test_the_cell_comes_up_moves_sees_and_ends(graph: Any, launch: Any) -> None:
     cell = launch("devices_sim", "seed:=1", "n_objects:=2")
     graph.wait(lambda: images and depths, "images of both cameras", 60.0)
 
-    # The arm moves by the action while everything is published.
-    first = len(states)
+    # The arm moves by the action while everything is published; what came while two processes met does not count.
+    graph.wait(lambda: len(states) > 10 and len(transforms) > 10, "joint states and frames", 20.0)
+    first, first_tf = len(states), len(transforms)
     arm = graph.action(FollowJointTrajectory, topics.FOLLOW_JOINT_TRAJECTORY)
     goal = FollowJointTrajectory.Goal()
     goal.trajectory.joint_names = list(JOINT_NAMES)
@@ -54,7 +55,9 @@ def test_the_cell_comes_up_moves_sees_and_ends(graph: Any, launch: Any) -> None:
     assert np.allclose([at[n] for n in JOINT_NAMES], target, atol=0.01)
     stamps = np.array([convert.stamp_ns(m.header.stamp) for m in states[first:]])
     assert len(stamps) > 150  # two seconds, less what a loaded machine delivers late
-    assert np.diff(stamps).max() == 10_000_000, "joint states do not come at 100 Hz of simulated time"
+    periods = np.diff(stamps) / 10_000_000  # a listener that had no processor for a moment misses some
+    assert (periods == periods.round()).all(), "joint states do not come at 100 Hz of simulated time"
+    assert periods.mean() < 1.02, "joint states are missing"
 
     # The hand closes on nothing and opens again.
     hand = graph.action(ParallelGripperCommand, topics.GRIPPER_CMD)
@@ -63,7 +66,7 @@ def test_the_cell_comes_up_moves_sees_and_ends(graph: Any, launch: Any) -> None:
         assert hand.run(command, 30.0).result.reached_goal
 
     # Frames: every frame resolvable at every image stamp, no gap over 20 ms.
-    tf_stamps = np.array([convert.stamp_ns(m.transforms[0].header.stamp) for m in transforms])
+    tf_stamps = np.array([convert.stamp_ns(m.transforms[0].header.stamp) for m in transforms[first_tf:]])
     assert np.diff(tf_stamps).max() <= MAX_GAP_NS
     graph.wait(lambda: listener.buffer.newest_ns("base_link", "panda_hand") > _stamp(images[-1]), "frames")
     for image in [*images[-10:], *depths[-10:]]:
