@@ -27,6 +27,7 @@ from sinew_policies.pearl.labels import PairLabels, from_matrix
 from sinew_policies.pearl.ranking import Ranked, Source, best, rank
 from sinew_sim.evaluation.pearl_data import WHOLE, Collection
 from sinew_sim.evaluation.pearl_scores import label_accuracy
+from sinew_sim.metaworld.tasks import canonical
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         Report.check_writable(args.json)
     config = configuration.load(AlignConfig, args.config, args.settings)
+    for task in (*args.source.split(","), args.target):
+        if not _is_file(task):
+            canonical(task)  # a slip of the pen is told before anything is recorded
     try:
         sources = [_source(task, args) for task in args.source.split(",")]
         if args.labels and len(sources) > 1:
@@ -105,9 +109,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _episodes(task: str, args: argparse.Namespace) -> EpisodeSet:
-    if task.endswith((".hdf5", ".h5")) or Path(task).is_file():
+    if _is_file(task):
         return episode_hdf5.read(Path(task))
     return Collection(folder=args.data).get(task, args.seed, args.workers)
+
+
+def _is_file(task: str) -> bool:
+    return task.endswith((".hdf5", ".h5")) or Path(task).is_file()
 
 
 def _source(task: str, args: argparse.Namespace) -> Source:

@@ -336,3 +336,15 @@ def test_align_refuses_ties_only(
     assert cli.main(["align", *words]) == 2
     assert "all 8 labels are ties" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("words", [["reach", "dor"], ["reach,dor", "push"]])
+def test_align_names_a_wrong_task_before_it_records(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = words
+    folder = tmp_path / "data"
+    more = ["--out", str(tmp_path / "x.csv"), "--data", str(folder)]
+    assert cli.main(["align", "--source", source, "--target", target, *more]) == 2
+    assert "'dor' is not a Meta-World task" in capsys.readouterr().err
+    assert not folder.exists()
